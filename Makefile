@@ -1,0 +1,64 @@
+# Two commands do everything on a fresh machine with Python, make and a C++ compiler:
+#   make pretrain   the main job        make test   the whole suite
+# Variables: PYTHON, VENV, TORCH, MAX_JOBS; METHODS, SEEDS, STEPS (pretrain); ARGS (any command).
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+EXTRAS ?= examples,bench,test,lint
+PEERS ?= galore-torch==1.0 fira==1.0.2
+MAX_JOBS ?= 2
+METHODS ?=
+SEEDS ?=
+STEPS ?=
+ARGS ?=
+
+export MAX_JOBS
+BIN := $(abspath $(VENV))/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH_STAMP := $(VENV)/.torch-$(subst =,_,$(subst /,_,$(TORCH)))
+SOURCES := pyproject.toml setup.py CMakeLists.txt subkern/_version.py \
+	$(shell find csrc -type f 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv pretrain test bench lint format clean
+
+help: ## Show the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+# torch comes first and pinned: left to the package's open range, pip takes the newest CUDA build.
+$(TORCH_STAMP):
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q "$(TORCH)"
+	@rm -f $(VENV)/.torch-* $(VENV)/.installed && touch $@
+
+# The peers (official packages, compared with in tests) name dependencies that nothing here uses.
+$(VENV)/.installed: $(TORCH_STAMP) $(SOURCES)
+	$(PIP) install -q -e ".[$(EXTRAS)]"
+	$(PIP) install -q --no-deps $(PEERS)
+	@touch $@
+
+venv: $(VENV)/.installed ## Make .venv and install the package in it, editable
+
+pretrain: venv ## Pretrain a small Llama with every method: table and plot (METHODS, SEEDS, STEPS, ARGS)
+	$(BIN)/python examples/pretrain_llama.py $(if $(METHODS),--methods $(METHODS)) \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS)) $(ARGS)
+
+test: venv ## Run the whole test suite (ARGS)
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: venv ## Run the benchmarks (ARGS)
+	$(BIN)/python -m subkern bench $(ARGS)
+
+lint: venv ## Check style and types, as pre-commit does
+	PATH="$(BIN):$$PATH" $(BIN)/pre-commit run --all-files
+
+format: venv ## Rewrite the sources in the project's style
+	$(BIN)/ruff format .
+	git ls-files '*.h' '*.cpp' '*.cuh' '*.cu' | xargs -r $(BIN)/clang-format -i
+
+clean: ## Remove the environment, builds and caches
+	rm -rf $(VENV) build dist *.egg-info subkern/_C*.so .pytest_cache .mypy_cache .ruff_cache \
+		.hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

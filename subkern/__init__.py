@@ -1,0 +1,11 @@
+"""subkern: custom kernels for subspace and low-rank methods in machine learning.
+
+Importing this package compiles nothing, starts no thread, prints nothing and touches no GPU;
+native modules are loaded by the first call that needs them.
+"""
+
+from subkern import ops, optim
+from subkern._version import __version__
+from subkern.backends import BackendUnavailableError, backend
+
+__all__ = ["BackendUnavailableError", "__version__", "backend", "ops", "optim"]

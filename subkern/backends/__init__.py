@@ -1,0 +1,22 @@
+"""Which implementation serves a call, and why another one does not."""
+
+from subkern.backends import cpu, reference  # noqa: F401  (importing them registers their kernels)
+from subkern.backends.registry import (
+    BACKENDS,
+    BackendUnavailableError,
+    Implementation,
+    backend,
+    implementations,
+    register,
+    run,
+)
+
+__all__ = [
+    "BACKENDS",
+    "BackendUnavailableError",
+    "Implementation",
+    "backend",
+    "implementations",
+    "register",
+    "run",
+]

@@ -1,0 +1,283 @@
+"""Low-rank Adam step on the CPU: product, native moments, product folded into the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from subkern.backends import native
+from subkern.backends.cpu.products import panels, product, project, scratch_dtype
+from subkern.backends.cpu.tensors import CODES, addresses, refusal
+from subkern.backends.registry import register
+from subkern.reference.lowrank_adam import residual_is_roundoff
+
+# Parameters go through the stages together while their projected gradients stay in cache.
+CHUNK_BYTES = 4 << 20
+RULE_CODES = {"galore": 0, "fira": 1}
+
+
+def can_serve(
+    *,
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    bases: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    **_: object,
+) -> str | None:
+    """None, or why this call needs another backend."""
+    if (reason := refusal(params, exp_avgs)) is not None:
+        return reason
+    if bases and bases[0].dtype != params[0].dtype:
+        return f"needs bases of the parameters' dtype {params[0].dtype}, got {bases[0].dtype}"
+    if not all(1 in t.stride() or t.numel() < 2 for t in (*params, *grads)):
+        return "needs parameters and gradients with unit stride along rows or columns"
+    if not all(t.is_contiguous() for t in (*exp_avgs, *exp_avg_sqs)):
+        return "needs contiguous moments"
+    return None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all parameters of a call share. ``side`` is left or right; full adds the inner basis."""
+
+    m: int
+    n: int
+    rank: int
+    side: str
+    full: bool
+    decay: float
+    moments: dict[str, Any]  # keyword arguments of the native moments stage
+
+    @property
+    def lowrank(self) -> tuple[int, int]:
+        """Shape of the gradient projected on one side."""
+        return (self.rank, self.n) if self.side == "left" else (self.m, self.rank)
+
+
+@register("lowrank_adam", "cpu", can_serve)
+def lowrank_adam_(
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    bases: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    steps: Sequence[Tensor],
+    skipped: Sequence[Tensor],
+    limiters: Sequence[Tensor],
+    bases_right: Sequence[Tensor],
+    *,
+    lr: Tensor,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    correct_bias: bool,
+    decay: str,
+    side: str,
+    rule: str,
+    scale: float,
+    gamma: float,
+    norm_eps: float,
+    alpha_in_residual: bool,
+    granularity: str,
+    skip_nonfinite: bool,
+) -> None:
+    """See :func:`subkern.ops.lowrank_adam.lowrank_adam_`."""
+    (m, n), rank, rate = params[0].shape, bases[0].shape[1], float(lr)
+    full = side == "full"
+    residual_scale = scale if alpha_in_residual else 1.0
+    factor = 1.0 - rate * weight_decay
+    plan = _Plan(
+        m=m,
+        n=n,
+        rank=rank,
+        # Two-sided projection goes through the smaller of P^T G (r x n) and G Q (m x r).
+        side=("left" if n <= m else "right") if full else side,
+        full=full,
+        decay=factor,
+        moments=dict(
+            lr=rate,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            decay=factor,
+            update_scale=factor if decay == "post" else 1.0,
+            correct_bias=correct_bias,
+            scale=scale,
+            skip_nonfinite=skip_nonfinite,
+            rule=RULE_CODES[rule],
+            gamma=gamma,
+            norm_eps=norm_eps,
+            residual_scale=residual_scale,
+            matrix_norm=full or granularity == "matrix",
+            skip_residual=residual_is_roundoff((m, n), rank, side, residual_scale),
+        ),
+    )
+    state = (exp_avgs, exp_avg_sqs, steps, skipped, limiters)
+    for chunk in _chunks(params, grads, plan):
+        lists = [tensors[chunk] for tensors in (params, grads, bases, *state, bases_right)]
+        _step_chunk(plan, *lists)
+
+
+def _chunks(params: Sequence[Tensor], grads: Sequence[Tensor], plan: _Plan) -> Iterator[slice]:
+    """Runs of parameters with equal strides whose scratch stays within CHUNK_BYTES."""
+    rows, cols = plan.lowrank
+    longest = max(1, CHUNK_BYTES // (4 * rows * cols))
+    start = 0
+    for i in range(1, len(params) + 1):
+        if i < len(params) and i - start < longest:
+            same = (params[i].stride(), grads[i].stride()) == (
+                params[start].stride(),
+                grads[start].stride(),
+            )
+            if same:
+                continue
+        yield slice(start, i)
+        start = i
+
+
+def _step_chunk(
+    plan: _Plan,
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    bases: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    steps: Sequence[Tensor],
+    skipped: Sequence[Tensor],
+    limiters: Sequence[Tensor],
+    bases_right: Sequence[Tensor],
+) -> None:
+    count = len(params)
+    dtype = scratch_dtype(params[0].dtype, plan.m, plan.n, plan.rank)
+    outer = bases if plan.side == "left" else (bases_right if plan.full else bases)
+    inner = (bases_right if plan.side == "left" else bases) if plan.full else []
+    lowrank = torch.empty((count, *plan.lowrank), dtype=dtype)
+    R = torch.empty((count, plan.rank, plan.rank), dtype=dtype) if plan.full else lowrank
+    for i in range(count):
+        project(grads[i], outer[i].to(dtype), plan.side, lowrank[i])
+        if plan.full:
+            _reduce_inner(lowrank[i], inner[i].to(dtype), plan.side, R[i])
+
+    fira = plan.moments["rule"] == RULE_CODES["fira"]
+    coef = torch.empty((count, plan.n if plan.side == "left" else plan.m)) if fira else None
+    moments = (exp_avgs, exp_avg_sqs, steps, skipped, limiters)
+    skips = _moments(plan, R, grads, moments, coef)
+
+    for i in range(count):
+        if skips[i]:
+            continue
+        if plan.full:
+            _expand_inner(R[i], inner[i].to(dtype), plan.side, lowrank[i])
+        P = outer[i].to(dtype)
+        _update(plan, params[i], grads[i], P, lowrank[i], coef[i] if coef is not None else None)
+
+
+def _reduce_inner(lowrank: Tensor, basis: Tensor, side: str, out: Tensor) -> None:
+    """Second projection of proj_type "full": r x r from r x n or m x r."""
+    if side == "left":
+        product(lowrank, basis, out)
+    else:
+        product(basis.T, lowrank, out)
+
+
+def _expand_inner(R: Tensor, basis: Tensor, side: str, out: Tensor) -> None:
+    """First back-projection of proj_type "full": r x n or m x r from r x r."""
+    if side == "left":
+        product(R, basis.T, out)
+    else:
+        product(basis, R, out)
+
+
+def _moments(
+    plan: _Plan,
+    R: Tensor,
+    grads: Sequence[Tensor],
+    state: Sequence[Sequence[Tensor]],
+    coef: Tensor | None,
+) -> list[bool]:
+    """Native stage between the products; R becomes the low-rank part of -eta * U."""
+    exp_avgs, exp_avg_sqs, steps, skipped, limiters = state
+    kernels = native.module()
+    rows, cols = R.shape[1:]
+    axis = 1 if plan.side == "left" else 0
+    floats = kernels.lowrank_adam_workspace(
+        count=len(grads),
+        rows=rows,
+        cols=cols,
+        column_axis=axis,
+        x_rows=plan.m,
+        x_cols=plan.n,
+        rule=plan.moments["rule"],
+    )
+    workspace = torch.empty(floats)
+    return kernels.lowrank_adam_moments(
+        R=addresses(R),
+        exp_avg=addresses(exp_avgs),
+        exp_avg_sq=addresses(exp_avg_sqs),
+        step=addresses(steps),
+        skipped=addresses(skipped),
+        rows=rows,
+        cols=cols,
+        column_axis=axis,
+        r_dtype=CODES[R.dtype],
+        X=addresses(grads) if coef is not None else [],
+        x_dtype=CODES[grads[0].dtype],
+        x_rows=plan.m,
+        x_cols=plan.n,
+        x_row_stride=grads[0].stride(0),
+        x_col_stride=grads[0].stride(1),
+        limiter=addresses(limiters),
+        coef=addresses(coef) if coef is not None else [],
+        workspace=workspace.data_ptr(),
+        workspace_floats=floats,
+        threads=torch.get_num_threads(),
+        **plan.moments,
+    )
+
+
+def _update(
+    plan: _Plan, W: Tensor, X: Tensor, P: Tensor, D: Tensor, coef: Tensor | None
+) -> None:
+    """W <- decay * W + back(D) + coef * X; folded into the product where it is the only rounding."""
+    left = plan.side == "left"
+    if coef is None and W.dtype == D.dtype:
+        if left:
+            product(P, D, W, beta=plan.decay)
+        else:
+            product(D, P.T, W, beta=plan.decay)
+        return
+    height, width = (plan.m, plan.n) if left else (plan.n, plan.m)
+    for part in panels(height, width):
+        columns = (slice(None), part) if left else (part, slice(None))
+        Wp, Xp = W[columns], X[columns]
+        T = torch.empty(Wp.shape, dtype=D.dtype)
+        if left:
+            product(P, D[:, part], T)
+        else:
+            product(D[part], P.T, T)
+        native.module().lowrank_adam_apply(
+            W=Wp.data_ptr(),
+            w_dtype=CODES[W.dtype],
+            w_row_stride=Wp.stride(0),
+            w_col_stride=Wp.stride(1),
+            T=T.data_ptr(),
+            t_dtype=CODES[T.dtype],
+            t_row_stride=T.stride(0),
+            t_col_stride=T.stride(1),
+            X=Xp.data_ptr() if coef is not None else 0,
+            x_dtype=CODES[X.dtype],
+            x_row_stride=Xp.stride(0),
+            x_col_stride=Xp.stride(1),
+            coef=coef[part].data_ptr() if coef is not None else 0,
+            coef_axis=1 if left else 0,
+            rows=Wp.shape[0],
+            cols=Wp.shape[1],
+            decay=plan.decay,
+            threads=torch.get_num_threads(),
+        )

@@ -1,0 +1,59 @@
+"""Registration of list ops: torch.library.define + impl + register_fake, one schema each.
+
+The backend is picked inside the implementation, where tensors are real: a compiled graph holds the
+torch op alone and still honours ``subkern.backend`` at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from subkern.backends import registry
+from subkern.ops._checks import check_memory
+
+DEVICES = ("cpu", "cuda")
+
+
+def define_list_op(name: str, schema: str, written: Sequence[str]) -> Callable[..., None]:
+    """Define ``subkern::<name>_`` that writes the lists named in ``written``; returns its overload.
+
+    The last argument of every schema is ``str backend``; the empty string picks automatically.
+    """
+    qualified = f"subkern::{name}_"
+    torch.library.define(qualified, schema)
+    names = [a.name for a in torch._C.parse_schema(qualified + schema).arguments]
+    first_tensors = names[0]
+
+    def implementation(*lists: object, **options: object) -> None:
+        call = dict(zip(names, lists, strict=False)) | options
+        explicit = call.pop("backend") or None
+        tensors: list[Tensor] = call[first_tensors]  # type: ignore[assignment]
+        if not tensors:
+            return
+        check_memory(name, call, written)
+        registry.run(name, tensors[0].device.type, call, explicit)  # type: ignore[arg-type]
+        for argument in written:
+            # Kernels write through raw pointers, which autograd's version counters do not see.
+            torch.autograd.graph.increment_version(call[argument])  # type: ignore[arg-type]
+
+    def fake(*lists: object, **options: object) -> None:
+        return None
+
+    torch.library.impl(qualified, DEVICES)(implementation)
+    torch.library.register_fake(qualified)(fake)
+    return getattr(torch.ops.subkern, f"{name}_").default
+
+
+def scalar_tensor(op: str, name: str, value: float | Tensor) -> Tensor:
+    """A number or one-element tensor as the 0-dim tensor the schema wants; a number on the CPU."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1 or not value.is_floating_point():
+            raise ValueError(
+                f"{op}: {name} must be a number or a one-element floating-point tensor, "
+                f"got shape {tuple(value.shape)} {value.dtype}"
+            )
+        return value.reshape(())
+    return torch.tensor(value, dtype=torch.float64)

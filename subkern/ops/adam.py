@@ -1,0 +1,143 @@
+"""Unprojected Adam step of the GaLore family, for lists of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from subkern.ops._checks import check_choice, check_like, check_list, check_number
+from subkern.ops._library import define_list_op, scalar_tensor
+
+DECAYS = ("post", "pre")
+
+_op = define_list_op(
+    "adam",
+    "(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, "
+    "Tensor(d!)[] steps, Tensor(e!)[] skipped, *, Tensor lr, float beta1, float beta2, float eps, "
+    "float weight_decay, bool correct_bias, str decay, bool skip_nonfinite, str backend) -> ()",
+    written=("params", "exp_avgs", "exp_avg_sqs", "steps", "skipped"),
+)
+
+
+def check_adam_numbers(
+    op: str,
+    lr: float | Tensor,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    decay: str,
+) -> None:
+    """Ranges of the hyperparameters that every Adam-like op shares."""
+    if not isinstance(lr, Tensor):
+        check_number(op, "lr", lr)
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        raise TypeError(f"{op}: betas must be two numbers, got {betas!r}")
+    check_number(op, "betas[0]", betas[0], 0.0, 1.0)
+    check_number(op, "betas[1]", betas[1], 0.0, 1.0)
+    check_number(op, "eps", eps)
+    check_number(op, "weight_decay", weight_decay)
+    check_choice(op, "decay", decay, DECAYS)
+
+
+def adam_(
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    steps: Sequence[Tensor],
+    skipped: Sequence[Tensor],
+    *,
+    lr: float | Tensor,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-6,
+    weight_decay: float = 0.0,
+    correct_bias: bool = True,
+    decay: str = "post",
+    skip_nonfinite: bool = True,
+    backend: str | None = None,
+) -> None:
+    """Take one Adam step, with the epsilon placement of the GaLore family, for a list of tensors.
+
+    For every parameter W with gradient G::
+
+        M <- b1 M + (1 - b1) G        V <- b2 V + (1 - b2) G^2        N = M / (sqrt(V) + eps)
+        eta = lr sqrt(1 - b2^t) / (1 - b1^t)       (eta = lr when correct_bias is False)
+        W <- (W - eta N)(1 - lr wd)   for decay="post";   W (1 - lr wd) - eta N   for "pre"
+
+    Arithmetic is float32 (float64 for float64 tensors) whatever the storage; W is rounded once.
+    A gradient that is not finite leaves W, M, V and t untouched and adds one to ``skipped``.
+    The core is that of GaLore (Zhao et al., 2024, arXiv:2403.03507).
+
+    Args:
+        params: tensors of one dtype and any shapes; modified in place.
+        grads: same shapes, dtype and device as ``params``.
+        exp_avgs: M, same shapes, float32 or the dtype of ``params``; modified in place.
+        exp_avg_sqs: V, like ``exp_avgs``; modified in place.
+        steps: float32 0-dim tensors, t before this step; modified in place.
+        skipped: float32 0-dim tensors, count of skipped steps; modified in place.
+        lr: learning rate, a number or a one-element tensor (read at every call).
+        betas: decay rates of the moments, each in [0, 1).
+        eps: added to the uncorrected root, >= 0.
+        weight_decay: decoupled weight decay, >= 0.
+        correct_bias: whether eta carries the bias corrections.
+        decay: ``"post"`` (as published) or ``"pre"`` (as torch.optim.AdamW).
+        skip_nonfinite: when False, a non-finite gradient spreads as in the published code.
+        backend: force ``"reference"`` or ``"cpu"``; None picks.
+
+    Raises:
+        TypeError: an argument of the wrong kind or dtype.
+        ValueError: a wrong shape, count, device or value, or written memory that overlaps.
+        BackendUnavailableError: the forced backend cannot serve the call.
+
+    Backends: reference, cpu.
+
+    Example:
+        >>> import torch
+        >>> w, g, m, v = torch.ones(3), torch.ones(3), torch.zeros(3), torch.zeros(3)
+        >>> t, skips = torch.zeros(()), torch.zeros(())
+        >>> adam_([w], [g], [m], [v], [t], [skips], lr=0.1)
+        >>> [round(x, 3) for x in w.tolist()], t.item()
+        ([0.9, 0.9, 0.9], 1.0)
+    """
+    check_list("adam", "params", params, len(params))
+    count = len(params)
+    lists = dict(
+        grads=grads, exp_avgs=exp_avgs, exp_avg_sqs=exp_avg_sqs, steps=steps, skipped=skipped
+    )
+    for name, tensors in lists.items():
+        check_list("adam", name, tensors, count)
+    check_adam_numbers("adam", lr, betas, eps, weight_decay, decay)
+    if not count:
+        return
+    check_like("adam", "params", params)
+    dtype, device, state_dtype = params[0].dtype, params[0].device, exp_avgs[0].dtype
+    check_like("adam", "params", params, dtype=dtype, device=device)
+    check_like("adam", "exp_avgs", exp_avgs)
+    for i, p in enumerate(params):
+        one = slice(i, i + 1)
+        check_like("adam", "grads", grads[one], shape=p.shape, dtype=dtype, device=device)
+        for name in ("exp_avgs", "exp_avg_sqs"):
+            tensors = lists[name][one]
+            check_like("adam", name, tensors, shape=p.shape, dtype=state_dtype, device=device)
+    check_like("adam", "steps", steps, shape=(), dtype=torch.float32, device=device)
+    check_like("adam", "skipped", skipped, shape=(), dtype=torch.float32, device=device)
+    with torch.no_grad():
+        _op(
+            params,
+            grads,
+            exp_avgs,
+            exp_avg_sqs,
+            steps,
+            skipped,
+            lr=scalar_tensor("adam", "lr", lr),
+            beta1=float(betas[0]),
+            beta2=float(betas[1]),
+            eps=float(eps),
+            weight_decay=float(weight_decay),
+            correct_bias=bool(correct_bias),
+            decay=decay,
+            skip_nonfinite=bool(skip_nonfinite),
+            backend=backend or "",
+        )

@@ -1,0 +1,1 @@
+"""The meaning of every op in plain PyTorch. Imports torch alone; the truth for every test."""

@@ -1,0 +1,85 @@
+"""What is in the source archive and in the wheel, and that an earlier build leaves no trace."""
+
+import sysconfig
+import tarfile
+import zipfile
+
+import pytest
+
+from .conftest import build_wheel
+
+
+def expected_modules(source):
+    """Python files of the package, under the names they are installed by."""
+    files = {p.relative_to(source).as_posix() for p in source.glob("subkern/**/*.py")}
+    triton = (p.relative_to(source).as_posix() for p in source.glob("triton_kernels/**/*.py"))
+    return files | {f"subkern/{name}" for name in triton}
+
+
+def test_wheel_contents(wheel, wheel_files, pristine):
+    files = wheel_files(wheel)
+    package = {name for name in files if ".dist-info/" not in name}
+    assert package == expected_modules(pristine) | {"subkern/py.typed", "subkern/_C.so"}
+    assert {name.split("/")[0] for name in package} == {"subkern"}
+    assert "subkern/triton_kernels/__init__.py" in package
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in files)
+
+
+def test_wheel_native_suffix_and_tag(wheel):
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    assert f"subkern/_C{suffix}" in zipfile.ZipFile(wheel).namelist()
+    assert "-none-any" not in wheel.name
+
+
+def test_wheel_metadata(wheel, pristine):
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+    lines = archive.read(name).decode().split("\n\n")[0].splitlines()
+    namespace: dict[str, str] = {}
+    exec((pristine / "subkern/_version.py").read_text(), namespace)
+    assert f"Version: {namespace['__version__']}" in lines
+    assert "License-Expression: Apache-2.0" in lines
+    assert "Requires-Python: >=3.11" in lines
+    plain = [line for line in lines if line.startswith("Requires-Dist") and "extra ==" not in line]
+    assert [line.split()[1].split(">")[0] for line in plain] == ["torch", "numpy"]
+    assert not any("galore" in line or "fira" in line for line in lines if "Requires" in line)
+
+
+def test_wheel_native_has_no_build_paths(wheel, unpacked_wheel, unpacked_sdist):
+    (native,) = unpacked_wheel.glob("subkern/_C*.so")
+    assert str(unpacked_sdist).encode() not in native.read_bytes()
+
+
+def test_sdist_contents(sdist, pristine):
+    with tarfile.open(sdist) as archive:
+        files = {m.name.split("/", 1)[1] for m in archive.getmembers() if m.isfile()}
+    folders = ("csrc", "tests", "examples", "bench", "subkern", "triton_kernels", ".ci")
+    wanted = {"pyproject.toml", "setup.py", "CMakeLists.txt", "MANIFEST.in", "LICENSE", "Makefile"}
+    for folder in folders:
+        wanted |= {
+            p.relative_to(pristine).as_posix()
+            for p in (pristine / folder).rglob("*")
+            if p.is_file()
+        }
+    assert wanted - files == set()
+    assert [n for n in files if n.endswith((".so", ".o", ".pyc")) or n.startswith("build/")] == []
+
+
+@pytest.fixture
+def soiled(wheel, unpacked_sdist):
+    """The folder in which `wheel` was built, with remains that must not reach the next wheel."""
+    stale = [f"subkern/_CUDA{sysconfig.get_config_var('EXT_SUFFIX')}", "subkern/_old.so"]
+    (built,) = (unpacked_sdist / "build").glob("lib*")
+    stale += [f"{built.relative_to(unpacked_sdist)}/subkern/{name}" for name in ("_old.so", "x.py")]
+    for name in stale:
+        (unpacked_sdist / name).write_text("stale")
+    (cache,) = (unpacked_sdist / "build").glob("temp*/**/CMakeCache.txt")
+    cache.write_text("CMAKE_MAKE_PROGRAM:FILEPATH=/nonexistent/ninja\n")
+    yield unpacked_sdist
+    for name in stale:
+        (unpacked_sdist / name).unlink(missing_ok=True)
+
+
+def test_second_isolated_build(wheel, soiled, wheel_files, tmp_path):
+    again = build_wheel(soiled, tmp_path)
+    assert wheel_files(again) == wheel_files(wheel)

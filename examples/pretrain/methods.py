@@ -1,0 +1,173 @@
+"""The methods compared, how each optimizer is made, and its learning rate."""
+
+import sys
+import types
+import warnings
+from dataclasses import dataclass
+
+import torch
+
+from . import UserError
+from .model import divide
+
+
+@dataclass(frozen=True)
+class Method:
+    """A named optimizer with its label, its default learning rate and its grid of four."""
+
+    label: str
+    make: object
+    lr: float
+    grid: tuple
+
+
+def _adamw(params, _, lr):
+    return torch.optim.AdamW(params[0] + params[1], lr=lr, weight_decay=0.0, fused=True)
+
+
+def _groups(params, config, factor, **more):
+    lowrank, plain = params
+    projected = {
+        "params": lowrank,
+        "rank": config.rank,
+        "update_proj_gap": config.gap,
+        factor: config.scale,
+        "proj_type": "std",
+        **more,
+    }
+    return [{"params": plain}, projected]
+
+
+def _ours(name):
+    def make(params, config, lr):
+        try:
+            import subkern.optim
+        except ImportError as error:
+            raise UserError(f"methods: subkern is not installed: {error}") from error
+        cls = getattr(subkern.optim, name)
+        more = {"basis": config.basis} if config.basis else {}
+        return cls(_groups(params, config, "scale", **more), lr=lr)
+
+    return make
+
+
+def _official(module, factor):
+    def make(params, config, lr):
+        cls = _import_peer(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return cls(_groups(params, config, factor), lr=lr, no_deprecation_warning=True)
+
+    return make
+
+
+def _import_peer(module):
+    # both packages need bitsandbytes to be importable, for 8-bit classes that are not used here
+    if "bitsandbytes" not in sys.modules:
+        for name in ("bitsandbytes", "bitsandbytes.optim", "bitsandbytes.optim.optimizer"):
+            sys.modules[name] = types.ModuleType(name)
+        sys.modules["bitsandbytes.optim.optimizer"].Optimizer2State = torch.optim.Optimizer
+    try:
+        if module == "galore_torch":
+            from galore_torch import GaLoreAdamW as cls
+        else:
+            from fira import FiraAdamW as cls
+    except ImportError as error:
+        raise UserError(
+            f"peers: cannot import {module}: {error}; run 'pip install --no-deps galore-torch fira'"
+        ) from error
+    return cls
+
+
+# Learning rates: the best of each grid, found by `python examples/pretrain_llama.py --grid`
+# (default model, text, steps and seed). The official packages use the rates of ours.
+METHODS = {
+    "adamw": Method("AdamW (torch, fused)", _adamw, 5e-3, (1.25e-3, 2.5e-3, 5e-3, 1e-2)),
+    "galore": Method("GaLore (subkern)", _ours("GaLoreAdamW"), 1e-2, (5e-3, 1e-2, 2e-2, 4e-2)),
+    "fira": Method("Fira (subkern)", _ours("FiraAdamW"), 1e-2, (2.5e-3, 5e-3, 1e-2, 2e-2)),
+    "galore-official": Method(
+        "GaLore (galore-torch)", _official("galore_torch", "scale"), 1e-2, (5e-3, 1e-2, 2e-2, 4e-2)
+    ),
+    "fira-official": Method(
+        "Fira (fira)", _official("fira", "alpha"), 1e-2, (2.5e-3, 5e-3, 1e-2, 2e-2)
+    ),
+}
+PEERS = ("galore-official", "fira-official")
+
+
+def parse(names):
+    """Return the list of method names in a comma-separated string."""
+    chosen = list(dict.fromkeys(n.strip() for n in names.split(",") if n.strip()))
+    unknown = [n for n in chosen if n not in METHODS]
+    if unknown or not chosen:
+        raise UserError(f"methods: must be among {', '.join(METHODS)}, got {names!r}")
+    return chosen
+
+
+def make_optimizer(model, config):
+    """Return the optimizer of `config.method` for the model's parameters."""
+    return METHODS[config.method].make(divide(model), config, config.lr)
+
+
+def state_bytes(optimizer):
+    """Bytes of all tensors the optimizer keeps, projectors of the official packages included."""
+    sizes = {}
+
+    def visit(value):
+        if isinstance(value, torch.Tensor):
+            storage = value.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(value, dict):
+            for v in value.values():
+                visit(v)
+        elif isinstance(value, (list, tuple)):
+            for v in value:
+                visit(v)
+        elif hasattr(value, "__dict__"):
+            visit(vars(value))
+
+    for state in optimizer.state.values():
+        visit(state)
+    return sum(sizes.values())
+
+
+def pack(optimizer):
+    """Return optimizer.state_dict() as tensors, numbers and containers only.
+
+    The official packages keep projector objects in their state, which safe loading refuses;
+    such an object becomes the dict of its attributes.
+    """
+    saved = optimizer.state_dict()
+    saved["state"] = {
+        index: {
+            k: {"attributes": dict(vars(v))} if hasattr(v, "__dict__") and not _is_plain(v) else v
+            for k, v in state.items()
+        }
+        for index, state in saved["state"].items()
+    }
+    return saved
+
+
+def unpack(optimizer, saved):
+    """Load what `pack` returned."""
+    projectors = {}
+    for index, state in saved["state"].items():
+        for key in [k for k, v in state.items() if isinstance(v, dict) and "attributes" in v]:
+            projectors[index, key] = state.pop(key)["attributes"]
+    optimizer.load_state_dict(saved)
+    if not projectors:
+        return
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for (index, key), attributes in projectors.items():
+        projector = _projector_class(optimizer).__new__(_projector_class(optimizer))
+        vars(projector).update(attributes)
+        optimizer.state[parameters[index]][key] = projector
+
+
+def _is_plain(value):
+    return isinstance(value, (torch.Tensor, int, float, str, dict, list, tuple))
+
+
+def _projector_class(optimizer):
+    module = sys.modules[type(optimizer).__module__]
+    return getattr(module, "GaLoreProjector", None) or module.GradientProjector

@@ -12,6 +12,7 @@ USAGE = """usage: python -m subkern {doctor,bench} ...
 
 
 def main(argv: list[str]) -> int:
+    """Run one command; returns the exit code."""
     command, rest = (argv[0], argv[1:]) if argv else ("", [])
     if command == "doctor":
         from subkern.doctor import main as run

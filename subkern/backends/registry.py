@@ -1,7 +1,7 @@
 """Registry of implementations: (op, backend, can_serve) and the rules that pick one.
 
-``can_serve(**call)`` answers ``None`` for yes, or the reason for no in words. The same answer serves
-dispatch, the skip reasons of the tests, and ``python -m subkern doctor``.
+``can_serve(**call)`` answers ``None`` for yes, or the reason for no in words. The same answer
+serves dispatch, the skip reasons of the tests, and ``python -m subkern doctor``.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def select(op: str, device_type: str, call: Mapping[str, Any], explicit: str | N
         if (reason := _refusal(op, name, call)) is not None:
             raise BackendUnavailableError(f"{op}: backend {name!r} was asked for but {reason}")
         return _table[op, name]
-    reasons = []
+    reasons: list[tuple[str, str]] = []
     for name in _ORDER.get(device_type, _DEFAULT_ORDER):
         reason = _refusal(op, name, call)
         if reason is None:
@@ -122,7 +122,7 @@ def select(op: str, device_type: str, call: Mapping[str, Any], explicit: str | N
             return _table[op, name]
         reasons.append((name, reason))
     detail = "; ".join(f"{name} {reason}" for name, reason in reasons)
-    raise BackendUnavailableError(f"{op}: no backend can serve this call on {device_type}: {detail}")
+    raise BackendUnavailableError(f"{op}: no backend can serve this {device_type} call: {detail}")
 
 
 def run(op: str, device_type: str, call: Mapping[str, Any], explicit: str | None = None) -> Any:

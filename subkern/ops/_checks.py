@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 
-def check_list(op: str, name: str, tensors: Sequence[Tensor], count: int) -> None:
+def check_list(op: str, name: str, tensors: object, count: int) -> None:
     """A list or tuple of ``count`` plain strided tensors."""
-    if isinstance(tensors, Tensor) or not isinstance(tensors, (list, tuple)):
+    if not isinstance(tensors, (list, tuple)):
         raise TypeError(f"{op}: {name} must be a list of tensors, got {type(tensors).__name__}")
     if len(tensors) != count:
         raise ValueError(f"{op}: {name} must hold {count} tensors, got {len(tensors)}")
@@ -21,7 +21,9 @@ def check_list(op: str, name: str, tensors: Sequence[Tensor], count: int) -> Non
         if t.layout != torch.strided:
             raise ValueError(f"{op}: {name}[{i}] must be a dense strided tensor, got {t.layout}")
         if hasattr(t, "device_mesh"):
-            raise TypeError(f"{op}: {name}[{i}] must be a local tensor, got a DTensor; pass .to_local()")
+            raise TypeError(
+                f"{op}: {name}[{i}] must be a local tensor, got a DTensor; pass .to_local()"
+            )
 
 
 def check_like(

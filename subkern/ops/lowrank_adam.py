@@ -48,18 +48,17 @@ def _check_shapes(
     largest = min(m, n) if side == "full" else k
     if not 1 <= rank <= largest:
         raise ValueError(f"{op}: rank must be in [1, {largest}], got {rank} columns in bases[0]")
-    matrix = dict(shape=shape, dtype=dtype, device=device)
-    check_like(op, "params", params, **matrix)
-    check_like(op, "grads", lists["grads"], **matrix)
+    for name, tensors in (("params", params), ("grads", lists["grads"])):
+        check_like(op, name, tensors, shape=shape, dtype=dtype, device=device)
     basis_dtype = bases[0].dtype
     check_like(op, "bases", bases, shape=(k, rank), dtype=basis_dtype)
     if side == "full":
         right = lists["bases_right"]
         check_like(op, "bases_right", right, shape=(n, rank), dtype=basis_dtype, device=device)
     check_like(op, "exp_avgs", lists["exp_avgs"])
-    state = dict(shape=lowrank_shape(m, n, rank, side), dtype=lists["exp_avgs"][0].dtype)
+    low, state_dtype = lowrank_shape(m, n, rank, side), lists["exp_avgs"][0].dtype
     for name in ("exp_avgs", "exp_avg_sqs"):
-        check_like(op, name, lists[name], **state, device=device)
+        check_like(op, name, lists[name], shape=low, dtype=state_dtype, device=device)
     for name in ("steps", "skipped", "limiters"):
         check_like(op, name, lists[name], shape=(), dtype=torch.float32, device=device)
 

@@ -16,7 +16,7 @@ WARM_ITERATIONS = 1
 
 
 def refresh_basis(
-    kind: str, G: Tensor, rank: int, side: str, previous: Tensor | None, seed: tuple[int, ...]
+    kind: str, G: Tensor, rank: int, side: str, previous: list[Tensor] | None, seed: tuple[int, ...]
 ) -> list[Tensor] | None:
     """New basis of the gradient: [P], or [P, Q] for side "full"; None to keep the old one.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -106,7 +106,7 @@ class LowRankOptimizer(torch.optim.Optimizer):
             super().load_state_dict(state_dict)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; ``closure`` is evaluated with gradients enabled and its value returned."""
         loss = None
         if closure is not None:
@@ -124,31 +124,30 @@ class LowRankOptimizer(torch.optim.Optimizer):
     def _create_state(self, p: Tensor, group: dict[str, Any], position: int) -> None:
         """Zero moments, unit-vector basis, zero counters."""
         state = self.state[p]
+        shape: Sequence[int] = p.shape
         if "rank" in group:
-            rank, side = min(group["rank"], *p.shape), side_of(p.shape, group["proj_type"])
-            shape = lowrank_shape(*p.shape, rank, side)
-        else:
-            shape = p.shape
+            (m, n), rank = p.shape, min(group["rank"], *p.shape)
+            side = side_of((m, n), group["proj_type"])
+            shape = lowrank_shape(m, n, rank, side)
         wide = torch.float64 if p.dtype == torch.float64 else torch.float32
         moment_dtype = p.dtype if group["states"] == "reference" else wide
         state["step"] = torch.zeros((), dtype=torch.float32, device=p.device)
         state["skipped"] = torch.zeros((), dtype=torch.float32, device=p.device)
-        # A dense parameter keeps its strides, so that one pass walks all four buffers in order.
-        like = dict(dtype=moment_dtype, memory_format=torch.preserve_format)
         for name in ("exp_avg", "exp_avg_sq"):
+            # An unprojected parameter's moments keep its strides: one pass walks all four buffers.
             state[name] = (
                 torch.zeros(shape, dtype=moment_dtype, device=p.device)
                 if "rank" in group
-                else torch.zeros_like(p, **like)
+                else torch.zeros_like(p, dtype=moment_dtype)
             )
         if "rank" not in group:
             return
-        m, n = p.shape
         basis_dtype = p.dtype if group["basis_dtype"] is None else group["basis_dtype"]
-        unit = dict(dtype=basis_dtype, device=p.device)
-        state["basis"] = torch.eye(n if side == "right" else m, rank, **unit)
-        if side == "full":
-            state["basis_right"] = torch.eye(n, rank, **unit)
+        sides = {"basis": n if side == "right" else m} | (
+            {"basis_right": n} if side == "full" else {}
+        )
+        for name, k in sides.items():
+            state[name] = torch.eye(k, rank, dtype=basis_dtype, device=p.device)
         gap, count = group["update_proj_gap"], len(group["params"])
         offset = position * gap // count if group["phase"] == "staggered" else 0
         # Counters that decide what the host does stay on the host.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ ENGINE_DEFAULTS: dict[str, Any] = {
 }
 
 
-def side_of(shape: tuple[int, int], proj_type: str) -> str:
+def side_of(shape: Sequence[int], proj_type: str) -> str:
     """Side of the projection: std projects the shorter side, right when square."""
     m, n = shape
     if proj_type == "std":

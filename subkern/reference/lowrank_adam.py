@@ -97,7 +97,7 @@ def lowrank_adam_(
     granularity: str,
     skip_nonfinite: bool,
 ) -> None:
-    """One step for every parameter of the list; see :func:`subkern.ops.lowrank_adam.lowrank_adam_`."""
+    """One step for each parameter; see :func:`subkern.ops.lowrank_adam.lowrank_adam_`."""
     for i, (W, G) in enumerate(zip(params, grads, strict=True)):
         exp_avg, exp_avg_sq, step = exp_avgs[i], exp_avg_sqs[i], steps[i]
         dtype = accumulation_dtype(W, exp_avg)

@@ -217,7 +217,7 @@ def _moments(
     )
     workspace = torch.empty(floats)
     return kernels.lowrank_adam_moments(
-        R=addresses(R),
+        R=addresses(list(R)),
         exp_avg=addresses(exp_avgs),
         exp_avg_sq=addresses(exp_avg_sqs),
         step=addresses(steps),
@@ -233,7 +233,7 @@ def _moments(
         x_row_stride=grads[0].stride(0),
         x_col_stride=grads[0].stride(1),
         limiter=addresses(limiters),
-        coef=addresses(coef) if coef is not None else [],
+        coef=addresses(list(coef)) if coef is not None else [],
         workspace=workspace.data_ptr(),
         workspace_floats=floats,
         threads=torch.get_num_threads(),
@@ -241,10 +241,8 @@ def _moments(
     )
 
 
-def _update(
-    plan: _Plan, W: Tensor, X: Tensor, P: Tensor, D: Tensor, coef: Tensor | None
-) -> None:
-    """W <- decay * W + back(D) + coef * X; folded into the product where it is the only rounding."""
+def _update(plan: _Plan, W: Tensor, X: Tensor, P: Tensor, D: Tensor, coef: Tensor | None) -> None:
+    """W <- decay W + back(D) + coef X; folded into the product where that rounds W once."""
     left = plan.side == "left"
     if coef is None and W.dtype == D.dtype:
         if left:

@@ -40,7 +40,7 @@ def scratch_dtype(dtype: torch.dtype, m: int, n: int, rank: int) -> torch.dtype:
 
 
 def product(A: Tensor, B: Tensor, out: Tensor, beta: float = 0.0) -> None:
-    """out = beta * out + A @ B with bits that do not depend on the thread count."""
+    """Set out to beta * out + A @ B; the bits do not depend on the thread count."""
     if A.dtype != torch.float32:
         torch.addmm(out, A, B, beta=beta, out=out)
         return
@@ -81,7 +81,7 @@ def panels(height: int, width: int) -> Iterator[slice]:
 
 
 def project(X: Tensor, P: Tensor, side: str, out: Tensor) -> None:
-    """out = P^T X (left) or X P (right); X may be narrower than P and ``out``."""
+    """Set out to P^T X (left) or X P (right), widening a bfloat16 X panel by panel."""
     if X.dtype == P.dtype:
         if side == "left":
             product(P.T, X, out)

@@ -1,0 +1,143 @@
+"""``python -m subkern doctor``: what is installed, what works here, and why the rest does not."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from subkern import ops
+from subkern._version import __version__
+from subkern.backends import BACKENDS, native, registry
+
+PACKAGES = ("numpy", "triton", "cupy", "transformers")
+VARIABLES = ("SUBKERN_BACKEND", "SUBKERN_CPU_ISA")
+PROBE_TOLERANCE = 1e-5  # float32 sums of a few dozen terms
+
+
+def _probe_adam(backend: str) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    w, g = (torch.randn(37, generator=generator) for _ in range(2))
+    m, v, t, skips = torch.zeros(37), torch.zeros(37), torch.zeros(()), torch.zeros(())
+    ops.adam_([w], [g], [m], [v], [t], [skips], lr=0.1, weight_decay=0.1, backend=backend)
+    return [w, m, v, t]
+
+
+def _probe_lowrank_adam(backend: str) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    W, G = (torch.randn(40, 64, generator=generator) for _ in range(2))
+    P = torch.linalg.qr(torch.randn(40, 8, generator=generator))[0]
+    M, V = torch.zeros(8, 64), torch.zeros(8, 64)
+    t, skips, limiter = torch.zeros(()), torch.zeros(()), torch.zeros(())
+    state = ([W], [G], [P], [M], [V], [t], [skips], [limiter])
+    ops.lowrank_adam_(*state, rule="fira", lr=0.1, scale=0.25, backend=backend)
+    return [W, M, V, t, limiter]
+
+
+PROBES: dict[str, Callable[[str], list[Tensor]]] = {
+    "adam": _probe_adam,
+    "lowrank_adam": _probe_lowrank_adam,
+}
+
+
+def _native_calls(backend: str) -> int | None:
+    """Calls that reached the backend's native entries so far; None for one without any."""
+    if backend == "cpu" and native.refusal() is None:
+        return sum(native.module().call_counts().values())
+    return None
+
+
+def _probe(op: str, backend: str) -> dict[str, Any]:
+    """One tiny real call, forced to the backend and compared with the reference."""
+    try:
+        before = _native_calls(backend)
+        got = PROBES[op](backend)
+        after = _native_calls(backend)
+    except Exception as error:  # the report must survive any failure of a backend
+        return {"op": op, "ok": False, "detail": f"{type(error).__name__}: {error}"}
+    if before is not None and after == before:
+        return {"op": op, "ok": False, "detail": "no native entry was called"}
+    worst = max(
+        float((a - b).norm() / b.norm().clamp_min(1e-30))
+        for a, b in zip(got, PROBES[op]("reference"), strict=True)
+    )
+    ok = worst <= PROBE_TOLERANCE
+    return {"op": op, "ok": ok, "detail": f"relative difference to the reference {worst:.1e}"}
+
+
+def _backend_report(backend: str) -> dict[str, Any]:
+    served = [impl.op for impl in registry.implementations() if impl.backend == backend]
+    if not served:
+        return {"backend": backend, "on": False, "reason": "no op has a kernel for it", "calls": []}
+    if backend == "cpu" and (reason := native.refusal()) is not None:
+        return {"backend": backend, "on": False, "reason": reason, "calls": []}
+    calls = [_probe(op, backend) for op in served]
+    return {"backend": backend, "on": True, "reason": "", "calls": calls}
+
+
+def _version_of(package: str) -> str | None:
+    if importlib.util.find_spec(package) is None:
+        return None
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "present"
+
+
+def report() -> dict[str, Any]:
+    """Everything the doctor knows, as plain data."""
+    reason = native.refusal()
+    return {
+        "subkern": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "packages": {name: _version_of(name) for name in PACKAGES},
+        "environment": {name: os.environ.get(name) for name in VARIABLES},
+        "cuda_devices": torch.cuda.device_count(),
+        "modules": {"subkern._C": "loaded" if reason is None else reason},
+        "cpu_isa": native.module().isa_info() if reason is None else None,
+        "backends": [_backend_report(name) for name in BACKENDS],
+    }
+
+
+def works(found: dict[str, Any]) -> bool:
+    """Every backend that is on passed every probe."""
+    return all(call["ok"] for entry in found["backends"] for call in entry["calls"])
+
+
+def _text(found: dict[str, Any]) -> str:
+    lines = [f"subkern {found['subkern']}, Python {found['python']}, torch {found['torch']}"]
+    lines.append(found["platform"])
+    lines += [f"  {name:<14}{version or 'absent'}" for name, version in found["packages"].items()]
+    lines += [f"  {name:<18}{value or 'not set'}" for name, value in found["environment"].items()]
+    lines += [f"  {name:<14}{state}" for name, state in found["modules"].items()]
+    if isa := found["cpu_isa"]:
+        compiled, supported = ", ".join(isa["compiled"]), ", ".join(isa["supported"])
+        lines.append(f"  CPU instruction set {isa['active']} (compiled {compiled};")
+        lines.append(f"    supported here {supported})")
+    for entry in found["backends"]:
+        state = "on" if entry["on"] else f"off: {entry['reason']}"
+        lines.append(f"backend {entry['backend']:<10}{state}")
+        for call in entry["calls"]:
+            lines.append(f"  {'ok  ' if call['ok'] else 'FAIL'} {call['op']}: {call['detail']}")
+    lines.append("every available backend works" if works(found) else "a backend does not work")
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+    """Print the report; 0 when every available backend works, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m subkern doctor", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    arguments = parser.parse_args(argv)
+    found = report()
+    print(json.dumps(found, indent=2) if arguments.json else _text(found))
+    return 0 if works(found) else 1

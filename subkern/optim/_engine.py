@@ -95,12 +95,16 @@ class LowRankOptimizer(torch.optim.Optimizer):
         group = self.param_groups[-1]
         for i, p in enumerate(group["params"]):
             if p.requires_grad:
-                self._create_state(p, group, i)
+                self.state[p] = self._new_state(p, group, i)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict; every value keeps the dtype it was saved with.
 
-        The state of galore-torch and fira is accepted where it holds tensors.
+        State of galore-torch and fira is accepted too: integer steps, and the basis of a projector
+        object; the group keys they lack keep this optimizer's values.
+
+        Raises:
+            ValueError: a group value out of range, or a state of the wrong shape; nothing changes.
         """
         with restore_exactly(self):
             super().load_state_dict(state_dict)
@@ -121,9 +125,9 @@ class LowRankOptimizer(torch.optim.Optimizer):
             first += len(group["params"])
         return loss
 
-    def _create_state(self, p: Tensor, group: dict[str, Any], position: int) -> None:
+    def _new_state(self, p: Tensor, group: dict[str, Any], position: int) -> dict[str, Tensor]:
         """Zero moments, unit-vector basis, zero counters."""
-        state = self.state[p]
+        state: dict[str, Tensor] = {}
         shape: Sequence[int] = p.shape
         if "rank" in group:
             (m, n), rank = p.shape, min(group["rank"], *p.shape)
@@ -141,7 +145,7 @@ class LowRankOptimizer(torch.optim.Optimizer):
                 else torch.zeros_like(p, dtype=moment_dtype)
             )
         if "rank" not in group:
-            return
+            return state
         basis_dtype = p.dtype if group["basis_dtype"] is None else group["basis_dtype"]
         sides = {"basis": n if side == "right" else m} | (
             {"basis_right": n} if side == "full" else {}
@@ -155,6 +159,7 @@ class LowRankOptimizer(torch.optim.Optimizer):
             state[name] = torch.tensor(value, dtype=torch.int64)
         if self.rule == "fira":
             state["limiter"] = torch.zeros((), dtype=torch.float32, device=p.device)
+        return state
 
     def _with_gradients(self, group: dict[str, Any], projected: bool):
         """Yields (position, parameter, gradient, state) for every parameter that has a gradient."""
@@ -163,7 +168,7 @@ class LowRankOptimizer(torch.optim.Optimizer):
                 continue
             grad = check_gradient(self._name, p, projected)
             if not self.state[p]:
-                self._create_state(p, group, i)
+                self.state[p] = self._new_state(p, group, i)
             yield i, p, grad, self.state[p]
 
     def _adam_step(self, group: dict[str, Any]) -> None:
@@ -198,11 +203,15 @@ class LowRankOptimizer(torch.optim.Optimizer):
     def _refresh_if_due(
         self, p: Tensor, grad: Tensor, state: dict[str, Tensor], group: dict[str, Any], index: int
     ) -> None:
-        """Refresh on the first call and on every gap-th; a zero or bad gradient keeps the basis."""
+        """Refresh on the first call and on every gap-th.
+
+        A zero or non-finite gradient keeps the basis, and the refresh stays due: the count of calls
+        waits, so that neither distributed checkpointing's zero step nor an overflow loses one.
+        """
         calls, refreshes = int(state["calls"]), int(state["refreshes"])
         due = refreshes == 0 or (calls + int(state["offset"])) % group["update_proj_gap"] == 0
-        state["calls"] += 1
         if not due:
+            state["calls"] += 1
             return
         names = ["basis", "basis_right"] if "basis_right" in state else ["basis"]
         bases = refresh_basis(
@@ -218,3 +227,4 @@ class LowRankOptimizer(torch.optim.Optimizer):
         for name, basis in zip(names, bases, strict=True):
             state[name].copy_(basis)
         state["refreshes"] += 1
+        state["calls"] += 1

@@ -105,6 +105,7 @@ def train_tokenizer(blocks, vocab):
 
 
 def encode(tokenizer, blocks):
+    """Return the int32 tokens of the blocks, joined."""
     ids = [i for e in tokenizer.encode_batch(list(blocks)) for i in e.ids]
     return torch.tensor(ids, dtype=torch.int32)
 

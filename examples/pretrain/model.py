@@ -21,16 +21,21 @@ class Preset:
     gap: int
 
 
+def _paper(hidden, intermediate, layers, heads, rank):
+    training = {"vocab": 32000, "seq": 256, "batch": 8, "steps": 1000, "gap": 200}
+    return Preset(hidden, intermediate, layers, heads, rank=rank, **training)
+
+
 # "tiny" is sized so that three methods train in under 5 minutes on 2 cores; its gap is 50 because
-# a run of 300 steps would see a single basis change at the papers' 200. The others are the shapes
+# a run of 240 steps would see a single basis change at the papers' 200. The others are the shapes
 # and ranks of the GaLore paper, with a batch that fits a small machine (the paper's is 512).
 PRESETS = {
-    "tiny": Preset(256, 688, 4, 4, vocab=2048, seq=128, batch=8, steps=280, rank=64, gap=50),
-    "60m": Preset(512, 1376, 8, 8, vocab=32000, seq=256, batch=8, steps=1000, rank=128, gap=200),
-    "130m": Preset(768, 2048, 12, 12, vocab=32000, seq=256, batch=8, steps=1000, rank=256, gap=200),
-    "350m": Preset(1024, 2736, 24, 16, vocab=32000, seq=256, batch=8, steps=1000, rank=256, gap=200),
-    "1b": Preset(2048, 5461, 24, 32, vocab=32000, seq=256, batch=8, steps=1000, rank=512, gap=200),
-}  # fmt: skip
+    "tiny": Preset(256, 688, 4, 4, vocab=2048, seq=128, batch=8, steps=240, rank=64, gap=50),
+    "60m": _paper(512, 1376, 8, 8, rank=128),
+    "130m": _paper(768, 2048, 12, 12, rank=256),
+    "350m": _paper(1024, 2736, 24, 16, rank=256),
+    "1b": _paper(2048, 5461, 24, 32, rank=512),
+}
 
 # modules whose weight matrices the papers project; embeddings, norms and the head stay plain Adam
 LOWRANK_MODULES = ("self_attn", "mlp")

@@ -36,13 +36,16 @@ class Lines(NoProgress):
         self._last = 0.0
 
     def note(self, text):
+        """Show one line of information."""
         print(text, file=self._stream, flush=True)
 
     def start(self, config, step):
+        """A run begins (or goes on) at `step`."""
         self._config = config
         self.note(f"{config.method} seed {config.seed} lr {config.lr:g}: {config.steps} steps")
 
     def update(self, step, history, tokens_per_step):
+        """`step` steps are done."""
         done = step == self._config.steps
         if not done and time.monotonic() - self._last < SECONDS_BETWEEN_LINES:
             return
@@ -55,8 +58,13 @@ class Bar(NoProgress):
     """A rich progress bar with loss, tokens per second and optimizer time."""
 
     def __init__(self):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self._progress = Progress(
             TextColumn("{task.description:<15}"),
@@ -67,9 +75,11 @@ class Bar(NoProgress):
         )
 
     def note(self, text):
+        """Show one line of information."""
         self._progress.console.print(text, markup=False, highlight=False)
 
     def start(self, config, step):
+        """A run begins (or goes on) at `step`."""
         name = f"{config.method} seed {config.seed}" if config.seed else config.method
         self._task = self._progress.add_task(
             name, total=config.steps, completed=step, numbers=f"lr {config.lr:g}"
@@ -77,11 +87,13 @@ class Bar(NoProgress):
         self._progress.start()
 
     def update(self, step, history, tokens_per_step):
+        """`step` steps are done."""
         self._progress.update(
             self._task, completed=step, numbers=_fields(step, history, tokens_per_step)
         )
 
     def finish(self):
+        """The run is over, or is being left."""
         self._progress.stop()
 
 

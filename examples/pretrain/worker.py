@@ -28,6 +28,7 @@ class StopFlag:
             signal.signal(number, self._on_signal)
 
     def __call__(self):
+        """Whether the run has been asked to stop."""
         return self._since is not None
 
     def _on_signal(self, number, frame):

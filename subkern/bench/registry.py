@@ -1,0 +1,206 @@
+"""Cases and what they are made of; each op's file contributes its own.
+
+A case is cheap to list: nothing is allocated before its `setup` runs.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+KINDS = ("step", "refresh", "amortised")
+
+
+def nothing() -> None:
+    """A callable that does nothing, for variants without a warm-up or a tidy-up."""
+
+
+@dataclass
+class Variant:
+    """One competitor of a case, on its own copy of the state.
+
+    Attributes:
+        name: Column of the report.
+        step: The call that is timed.
+        verify: Returns None when the output is right, else what is wrong with it; it may call
+            `step` and `refresh`, and runs before anything is timed.
+        refresh: The same step with a refresh of the basis in it, when there is such a thing.
+        refresh_parts: For a refresh too slow to repeat as a whole: (how often, one of them). Its
+            cost is then `step` plus the sum of the parts.
+        drifted: Runs once between verification and timing, after `Setup.ready`.
+        refreshless: It has no basis, so that its amortised cost is that of any step.
+        bytes: Traffic by formula where it is not the case's.
+        flops: Operations by formula where they are not the case's.
+        backend: What serves the call.
+        note: A remark for the report.
+        context: Wrapped around verification and timing.
+        facts: Measured numbers that `verify` leaves for the report.
+    """
+
+    name: str
+    step: Callable[[], object]
+    verify: Callable[[], str | None]
+    refresh: Callable[[], object] | None = None
+    refresh_parts: Sequence[tuple[int, Callable[[], object]]] = ()
+    drifted: Callable[[], object] = nothing
+    refreshless: bool = False
+    bytes: int | None = None
+    flops: int | None = None
+    backend: str = "torch"
+    note: str = ""
+    context: Callable[[], Any] = nullcontext
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Absent:
+    """A competitor that cannot run here, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass
+class Setup:
+    """What a case's `setup` makes."""
+
+    variants: list[Variant | Absent]
+    # Runs once between verification and timing: fresh inputs, numbers that need no clock.
+    ready: Callable[[], object] = nothing
+
+
+@dataclass(frozen=True)
+class Target:
+    """A budget: a bound on a ratio of two measured times.
+
+    Attributes:
+        kind: "step" or "amortised".
+        baseline: The variant compared with.
+        ratio: "over" (ours / baseline, at most the bound) or "speedup" (baseline / ours, at
+            least the bound).
+        bound: The number.
+    """
+
+    kind: str
+    baseline: str
+    ratio: str
+    bound: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS or self.ratio not in ("over", "speedup"):
+            raise ValueError(f"Target: kind and ratio must be known, got {self.kind} {self.ratio}")
+
+    def value(self, ours: float, baseline: float) -> float:
+        """The measured ratio in this target's sense."""
+        return ours / baseline if self.ratio == "over" else baseline / ours
+
+    def met(self, value: float) -> bool:
+        """Whether a measured ratio is within the bound."""
+        return value <= self.bound if self.ratio == "over" else value >= self.bound
+
+    def describe(self, value: float) -> str:
+        """One line for the report: ratio, bound, verdict."""
+        if self.ratio == "over":
+            text = f"{self.kind} {value:.2f}x of {self.baseline} (at most {self.bound:g})"
+        else:
+            text = f"{self.kind} {value:.2f}x faster than {self.baseline} (at least {self.bound:g})"
+        return f"{text}: {'met' if self.met(value) else 'NOT MET'}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the list.
+
+    Attributes:
+        name: Unique, e.g. ``lowrank_adam-galore-1024x2736-r256-fp32``.
+        op: The op's stem.
+        shape: As the user types it, ``1024x2736``, or a set's name.
+        dtype: "fp32" or "bf16".
+        setup: Makes the variants; takes `quick`.
+        bytes: Memory traffic of one step by formula.
+        flops: Floating-point operations of one step by formula.
+        ours: Name of the variant that targets speak of.
+        gap: Steps per refresh in the amortised cost, 0 when nothing is refreshed.
+        targets: Budgets.
+        rank: 0 where there is none.
+    """
+
+    name: str
+    op: str
+    shape: str
+    dtype: str
+    setup: Callable[[bool], Setup]
+    bytes: int
+    flops: int
+    ours: str = "subkern"
+    gap: int = 0
+    targets: tuple[Target, ...] = ()
+    rank: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"Case: dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+
+
+def all_cases(quick: bool = False) -> list[Case]:
+    """Every case of every op, in the order of the report."""
+    from subkern.bench import adam, lowrank_adam
+
+    return [*lowrank_adam.cases(quick), *adam.cases(quick)]
+
+
+def select(
+    cases: Sequence[Case],
+    *,
+    op: str | None = None,
+    shape: str | None = None,
+    dtype: str | None = None,
+    match: str | None = None,
+) -> list[Case]:
+    """The cases that fit every filter given.
+
+    Raises:
+        ValueError: A filter names something that no case has, or nothing fits all of them.
+    """
+    for flag, wanted, known in (
+        ("--op", op, [case.op for case in cases]),
+        ("--shape", shape, [case.shape for case in cases]),
+        ("--dtype", dtype, [case.dtype for case in cases]),
+    ):
+        if wanted is not None and wanted not in known:
+            names = ", ".join(dict.fromkeys(known))
+            raise ValueError(f"bench: {flag} must be one of {names}, got {wanted!r}")
+    chosen = [
+        case
+        for case in cases
+        if op in (None, case.op)
+        and shape in (None, case.shape)
+        and dtype in (None, case.dtype)
+        and (match is None or match in case.name)
+    ]
+    if not chosen:
+        raise ValueError("bench: --op, --shape, --dtype and --match must leave a case, got none")
+    return chosen
+
+
+def relative_error(got: torch.Tensor, want: torch.Tensor, start: torch.Tensor) -> float:
+    """Frobenius error of `got` relative to how far `want` moved from `start`, in fp64."""
+    want = want.double()
+    moved = torch.linalg.vector_norm(want - start.double()).item()
+    missed = torch.linalg.vector_norm(got.double() - want).item()
+    if not math.isfinite(missed):
+        return math.inf
+    return missed / max(moved, 1e-300)
+
+
+@contextmanager
+def forced_backend(name: str) -> Iterator[None]:
+    """`subkern.backend(name)`, imported when used."""
+    import subkern
+
+    with subkern.backend(name):
+        yield

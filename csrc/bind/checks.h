@@ -1,0 +1,100 @@
+// Argument checks of the bindings. Message form: <op>: <argument> must <expectation>, got <value>.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "subkern/types.h"
+
+namespace subkern {
+
+using Address = std::uintptr_t;
+using Addresses = std::vector<Address>;
+
+template <class T>
+T* as(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+// The addresses of a list, typed.
+template <class T>
+std::vector<T*> as_pointers(const Addresses& addresses) {
+  std::vector<T*> pointers;
+  pointers.reserve(addresses.size());
+  for (const Address address : addresses) pointers.push_back(as<T>(address));
+  return pointers;
+}
+
+class Check {
+ public:
+  explicit Check(const char* op) : op_(op) {}
+
+  [[noreturn]] void fail(const std::string& argument, const std::string& expectation,
+                         const std::string& value) const {
+    throw pybind11::value_error(std::string(op_) + ": " + argument + " must " + expectation +
+                                ", got " + value);
+  }
+
+  void size(const char* argument, std::int64_t value) const {
+    if (value < 0) fail(argument, "be zero or more", std::to_string(value));
+  }
+
+  void threads(int value) const {
+    if (value < 1) fail("threads", "be at least 1", std::to_string(value));
+  }
+
+  void one_of_two(const char* argument, int value) const {
+    if (value != 0 && value != 1) fail(argument, "be 0 or 1", std::to_string(value));
+  }
+
+  Dtype dtype(const char* argument, int value) const {
+    if (value != kFloat32 && value != kBFloat16) {
+      fail(argument, "be 0 (float32) or 1 (bfloat16)", std::to_string(value));
+    }
+    return static_cast<Dtype>(value);
+  }
+
+  // rows * cols of a matrix; both non-negative and the product representable.
+  std::int64_t elements(const char* rows_name, std::int64_t rows, const char* cols_name,
+                        std::int64_t cols) const {
+    size(rows_name, rows);
+    size(cols_name, cols);
+    std::int64_t product = 0;
+    constexpr std::int64_t kMost = std::int64_t{1} << 60;
+    if (__builtin_mul_overflow(rows, cols, &product) || product > kMost) {
+      fail(cols_name, "keep the matrix below 2^60 elements", std::to_string(cols));
+    }
+    return product;
+  }
+
+  void pointer(const std::string& argument, Address address, bool needed) const {
+    if (needed && address == 0) fail(argument, "be the address of a buffer", "0");
+  }
+
+  template <class T>
+  void length(const char* argument, const std::vector<T>& list, std::size_t count) const {
+    if (list.size() != count) {
+      fail(argument, "have one entry per parameter (" + std::to_string(count) + ")",
+           std::to_string(list.size()));
+    }
+  }
+
+  // One address per parameter; entries may be zero only where `needed` is false.
+  void pointers(const char* argument, const Addresses& list, std::size_t count,
+                bool needed = true) const {
+    length(argument, list, count);
+    for (std::size_t p = 0; p < count; ++p) {
+      if (needed && list[p] == 0) {
+        fail(argument + ("[" + std::to_string(p) + "]"), "be the address of a buffer", "0");
+      }
+    }
+  }
+
+ private:
+  const char* op_;
+};
+
+}  // namespace subkern

@@ -1,0 +1,302 @@
+// Blocks of the low-rank Adam step: moments with column norms, the direction, the weight epilogue.
+#include "adam_core.h"
+
+namespace subkern {
+namespace SUBKERN_ISA {
+namespace {
+
+// Long sums are kept short in fp32: this many terms per chain, then the chains add in double.
+constexpr int64_t kChain = 32;
+
+// Sums of squares per column of a block whose rows pass by one after the other.
+class ColumnSums {
+ public:
+  explicit ColumnSums(int64_t cols) : cols_(cols) {
+    for (int64_t j = 0; j < cols; ++j) total_[j] = 0.0;
+    clear();
+  }
+  template <class Lanes>
+  SUBKERN_INLINE void see(int64_t j, Vec x, Lanes) {
+    store(chain_ + j, fma(x, x, load(chain_ + j, All{})), All{});
+  }
+  void end_of_row() {
+    if (++rows_ == kChain) flush();
+  }
+  void write(float* out) {
+    flush();
+    for (int64_t j = 0; j < cols_; ++j) out[j] = static_cast<float>(total_[j]);
+  }
+
+ private:
+  void clear() {
+    rows_ = 0;
+    for (int64_t j = 0; j < kMaxColumnBlock; ++j) chain_[j] = 0.0f;
+  }
+  void flush() {
+    for (int64_t j = 0; j < cols_; ++j) total_[j] += chain_[j];
+    clear();
+  }
+
+  int64_t cols_;
+  int64_t rows_ = 0;
+  float chain_[kMaxColumnBlock];
+  double total_[kMaxColumnBlock];
+};
+
+// Sum of squares along contiguous memory, in four chains per lane.
+template <class T>
+float sum_of_squares(const T* x, int64_t n) {
+  Vec a = zero(), b = zero(), c = zero(), d = zero();
+  double total = 0.0;
+  int64_t i = 0, chained = 0;
+  for (; i + 4 * kWidth <= n; i += 4 * kWidth) {
+    const Vec x0 = load(x + i, All{}), x1 = load(x + i + kWidth, All{});
+    const Vec x2 = load(x + i + 2 * kWidth, All{}), x3 = load(x + i + 3 * kWidth, All{});
+    a = fma(x0, x0, a);
+    b = fma(x1, x1, b);
+    c = fma(x2, x2, c);
+    d = fma(x3, x3, d);
+    if (++chained == kChain) {
+      total += sum(add(add(a, b), add(c, d)));
+      a = b = c = d = zero();
+      chained = 0;
+    }
+  }
+  for_vectors(n - i, [&](int64_t j, auto lanes) {
+    const Vec rest = load(x + i + j, lanes);
+    a = fma(rest, rest, a);
+  });
+  return static_cast<float>(total + sum(add(add(a, b), add(c, d))));
+}
+
+template <class T>
+void galore_block(T* R, float* M, float* V, int64_t n, const AdamConstants& adam, float factor) {
+  const AdamCore core(adam);
+  const Vec factors = splat(factor);
+  for_vectors(n, [&](int64_t i, auto lanes) {
+    Vec m = load(M + i, lanes), v = load(V + i, lanes);
+    const Vec direction = core(load(R + i, lanes), m, v);
+    store(M + i, m, lanes);
+    store(V + i, v, lanes);
+    store(R + i, mul(factors, direction), lanes);
+  });
+}
+
+template <class T>
+void moments_cols(const T* R, const MomentsBlock& block, const AdamConstants& adam, float* nn,
+                  float* rr) {
+  const AdamCore core(adam);
+  ColumnSums n_sums(block.cols), r_sums(block.cols);
+  for (int64_t i = 0; i < block.rows; ++i) {
+    const T* r_row = R + i * block.ld;
+    float* m_row = block.M + i * block.ld;
+    float* v_row = block.V + i * block.ld;
+    for_vectors(block.cols, [&](int64_t j, auto lanes) {
+      const Vec r = load(r_row + j, lanes);
+      Vec m = load(m_row + j, lanes), v = load(v_row + j, lanes);
+      const Vec direction = core(r, m, v);
+      store(m_row + j, m, lanes);
+      store(v_row + j, v, lanes);
+      n_sums.see(j, direction, lanes);
+      r_sums.see(j, r, lanes);
+    });
+    n_sums.end_of_row();
+    r_sums.end_of_row();
+  }
+  n_sums.write(nn);
+  r_sums.write(rr);
+}
+
+template <class T>
+void moments_rows(const T* R, const MomentsBlock& block, const AdamConstants& adam, float* nn,
+                  float* rr) {
+  const AdamCore core(adam);
+  for (int64_t i = 0; i < block.rows; ++i) {
+    const T* r_row = R + i * block.ld;
+    float* m_row = block.M + i * block.ld;
+    float* v_row = block.V + i * block.ld;
+    double n_total = 0.0, r_total = 0.0;
+    for (int64_t begin = 0; begin < block.cols; begin += kChain * kWidth) {
+      Vec n_chain = zero(), r_chain = zero();
+      for_vectors(smaller(block.cols - begin, kChain * kWidth), [&](int64_t j, auto lanes) {
+        j += begin;
+        const Vec r = load(r_row + j, lanes);
+        Vec m = load(m_row + j, lanes), v = load(v_row + j, lanes);
+        // Absent lanes are 0 / eps, or NaN for eps = 0: keep them out of the sum.
+        const Vec direction = keep(core(r, m, v), lanes);
+        store(m_row + j, m, lanes);
+        store(v_row + j, v, lanes);
+        n_chain = fma(direction, direction, n_chain);
+        r_chain = fma(r, r, r_chain);
+      });
+      n_total += sum(n_chain);
+      r_total += sum(r_chain);
+    }
+    nn[i] = static_cast<float>(n_total);
+    rr[i] = static_cast<float>(r_total);
+  }
+}
+
+template <class T>
+void fira_direction(T* R, const MomentsBlock& block, float eps, float factor, float residual,
+                    const float* col_c, const float* row_c, int64_t row_c_stride) {
+  const Vec epsilons = splat(eps), factors = splat(factor), residuals = splat(residual);
+  for (int64_t i = 0; i < block.rows; ++i) {
+    T* r_row = R + i * block.ld;
+    const float* m_row = block.M + i * block.ld;
+    const float* v_row = block.V + i * block.ld;
+    const Vec row_factor = col_c == nullptr ? splat(row_c[i * row_c_stride]) : zero();
+    for_vectors(block.cols, [&](int64_t j, auto lanes) {
+      const Vec c = col_c == nullptr ? row_factor : load(col_c + j, lanes);
+      const Vec root_v = root(load(v_row + j, lanes));
+      const Vec direction = div(load(m_row + j, lanes), add(root_v, epsilons));
+      const Vec projected = mul(mul(residuals, c), load(r_row + j, lanes));
+      store(r_row + j, fma(factors, direction, projected), lanes);
+    });
+  }
+}
+
+template <class T>
+void norms_of_contiguous_columns(const T* X, const ColumnsBlock& block, float* xx) {
+  for (int64_t j = 0; j < block.count; ++j) {
+    xx[j] = sum_of_squares(X + j * block.column_stride, block.len);
+  }
+}
+
+template <class T>
+void norms_across_rows(const T* X, const ColumnsBlock& block, float* xx) {
+  ColumnSums sums(block.count);
+  for (int64_t i = 0; i < block.len; ++i) {
+    const T* row = X + i * block.stride;
+    for_vectors(block.count,
+                [&](int64_t j, auto lanes) { sums.see(j, load(row + j, lanes), lanes); });
+    sums.end_of_row();
+  }
+  sums.write(xx);
+}
+
+template <class T>
+void norms_strided(const T* X, const ColumnsBlock& block, float* xx) {
+  for (int64_t j = 0; j < block.count; ++j) {
+    double total = 0.0;
+    for (int64_t i = 0; i < block.len; ++i) {
+      float x;
+      store(&x, load(X + i * block.stride + j * block.column_stride, First{1}), First{1});
+      total += static_cast<double>(x) * x;
+    }
+    xx[j] = static_cast<float>(total);
+  }
+}
+
+// Stands for an operand that is not there.
+struct Absent {};
+
+template <class Lanes>
+SUBKERN_INLINE Vec plus_panel(Vec decayed, const Absent*, int64_t, Lanes) {
+  return decayed;
+}
+template <class T, class Lanes>
+SUBKERN_INLINE Vec plus_panel(Vec decayed, const T* panel, int64_t j, Lanes lanes) {
+  return add(decayed, load(panel + j, lanes));
+}
+template <class Lanes>
+SUBKERN_INLINE Vec plus_scaled(Vec sum_so_far, Vec, const Absent*, int64_t, Lanes) {
+  return sum_so_far;
+}
+template <class T, class Lanes>
+SUBKERN_INLINE Vec plus_scaled(Vec sum_so_far, Vec c, const T* panel, int64_t j, Lanes lanes) {
+  return fma(c, load(panel + j, lanes), sum_so_far);
+}
+
+inline const Absent* advance(const Absent* none, int64_t) { return none; }
+template <class T>
+inline T* advance(T* panel, int64_t elements) {
+  return panel + elements;
+}
+
+// `cols` contiguous elements of one row; c is a vector if column_coef is given, else row_coef.
+template <class TW, class TT, class TX>
+SUBKERN_INLINE void apply_row(TW* W, const TT* T, const TX* X, int64_t cols, Vec decays,
+                              const float* column_coef, Vec row_coef) {
+  for_vectors(cols, [&](int64_t j, auto lanes) {
+    const Vec c = column_coef == nullptr ? row_coef : load(column_coef + j, lanes);
+    const Vec decayed = plus_panel(mul(decays, load(W + j, lanes)), T, j, lanes);
+    store(W + j, plus_scaled(decayed, c, X, j, lanes), lanes);
+  });
+}
+
+template <class TW, class TT, class TX>
+void apply_block(TW* W, const TT* T, const TX* X, const ApplyBlock& block) {
+  const Vec decays = splat(block.decay);
+  const bool per_column = block.coef != nullptr && block.coef_axis == 1;
+  const bool per_row = block.coef != nullptr && block.coef_axis == 0;
+  const auto unit = [](const Panel& panel) {
+    return panel.data == nullptr || panel.col_stride == 1;
+  };
+  // Without unit column strides each element is a row of one: slow, but the same arithmetic.
+  const bool contiguous = unit(block.W) && unit(block.T) && unit(block.X);
+  const int64_t step = contiguous ? block.cols : 1;
+  for (int64_t i = 0; i < block.rows; ++i) {
+    const Vec row_coef = splat(per_row ? block.coef[i] : 1.0f);
+    for (int64_t j = 0; j < block.cols; j += step) {
+      apply_row(advance(W, i * block.W.row_stride + j * block.W.col_stride),
+                advance(T, i * block.T.row_stride + j * block.T.col_stride),
+                advance(X, i * block.X.row_stride + j * block.X.col_stride), step, decays,
+                per_column ? block.coef + j : nullptr, row_coef);
+    }
+  }
+}
+
+template <class Body>
+void with_panel(const Panel& panel, const Body& body) {
+  if (panel.data == nullptr) {
+    body(static_cast<const Absent*>(nullptr));
+  } else {
+    with_type(static_cast<const void*>(panel.data), panel.dtype, body);
+  }
+}
+
+}  // namespace
+
+void sk_galore_block(void* R, Dtype dtype, float* M, float* V, int64_t n,
+                     const AdamConstants& adam, float factor) {
+  with_type(R, dtype, [&](auto* typed) { galore_block(typed, M, V, n, adam, factor); });
+}
+
+void sk_moments_cols(const MomentsBlock& block, const AdamConstants& adam, float* nn, float* rr) {
+  with_type(block.R, block.dtype, [&](auto* R) { moments_cols(R, block, adam, nn, rr); });
+}
+
+void sk_moments_rows(const MomentsBlock& block, const AdamConstants& adam, float* nn, float* rr) {
+  with_type(block.R, block.dtype, [&](auto* R) { moments_rows(R, block, adam, nn, rr); });
+}
+
+void sk_fira_direction(const MomentsBlock& block, float eps, float factor, float residual,
+                       const float* col_c, const float* row_c, int64_t row_c_stride) {
+  with_type(block.R, block.dtype, [&](auto* R) {
+    fira_direction(R, block, eps, factor, residual, col_c, row_c, row_c_stride);
+  });
+}
+
+void sk_column_norms(const ColumnsBlock& block, float* xx) {
+  with_type(block.X, block.dtype, [&](auto* X) {
+    if (block.stride == 1 || block.len == 1) {
+      norms_of_contiguous_columns(X, block, xx);
+    } else if (block.column_stride == 1) {
+      norms_across_rows(X, block, xx);
+    } else {
+      norms_strided(X, block, xx);
+    }
+  });
+}
+
+void sk_apply_block(const ApplyBlock& block) {
+  with_type(block.W.data, block.W.dtype, [&](auto* W) {
+    with_panel(block.T, [&](auto* T) {
+      with_panel(block.X, [&](auto* X) { apply_block(W, T, X, block); });
+    });
+  });
+}
+
+}  // namespace SUBKERN_ISA
+}  // namespace subkern

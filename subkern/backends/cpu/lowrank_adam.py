@@ -43,7 +43,7 @@ def can_serve(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What all parameters of a call share. ``side`` is left or right; full adds the inner basis."""
+    """What all parameters of a call share. ``side`` is left or right; full is left, then Q."""
 
     m: int
     n: int
@@ -96,8 +96,9 @@ def lowrank_adam_(
         m=m,
         n=n,
         rank=rank,
-        # Two-sided projection goes through the smaller of P^T G (r x n) and G Q (m x r).
-        side=("left" if n <= m else "right") if full else side,
+        # (P^T G) Q in the published order: at a fresh SVD basis the off-diagonal of R is round-off,
+        # which Adam scales up, so that another order gives visibly different weights.
+        side="left" if full else side,
         full=full,
         decay=factor,
         moments=dict(
@@ -155,14 +156,12 @@ def _step_chunk(
 ) -> None:
     count = len(params)
     dtype = scratch_dtype(params[0].dtype, plan.m, plan.n, plan.rank)
-    outer = bases if plan.side == "left" else (bases_right if plan.full else bases)
-    inner = (bases_right if plan.side == "left" else bases) if plan.full else []
     lowrank = torch.empty((count, *plan.lowrank), dtype=dtype)
     R = torch.empty((count, plan.rank, plan.rank), dtype=dtype) if plan.full else lowrank
     for i in range(count):
-        project(grads[i], outer[i].to(dtype), plan.side, lowrank[i])
+        project(grads[i], bases[i].to(dtype), plan.side, lowrank[i])
         if plan.full:
-            _reduce_inner(lowrank[i], inner[i].to(dtype), plan.side, R[i])
+            product(lowrank[i], bases_right[i].to(dtype), R[i])
 
     fira = plan.moments["rule"] == RULE_CODES["fira"]
     coef = torch.empty((count, plan.n if plan.side == "left" else plan.m)) if fira else None
@@ -173,25 +172,9 @@ def _step_chunk(
         if skips[i]:
             continue
         if plan.full:
-            _expand_inner(R[i], inner[i].to(dtype), plan.side, lowrank[i])
-        P = outer[i].to(dtype)
+            product(R[i], bases_right[i].to(dtype).T, lowrank[i])
+        P = bases[i].to(dtype)
         _update(plan, params[i], grads[i], P, lowrank[i], coef[i] if coef is not None else None)
-
-
-def _reduce_inner(lowrank: Tensor, basis: Tensor, side: str, out: Tensor) -> None:
-    """Second projection of proj_type "full": r x r from r x n or m x r."""
-    if side == "left":
-        product(lowrank, basis, out)
-    else:
-        product(basis.T, lowrank, out)
-
-
-def _expand_inner(R: Tensor, basis: Tensor, side: str, out: Tensor) -> None:
-    """First back-projection of proj_type "full": r x n or m x r from r x r."""
-    if side == "left":
-        product(R, basis.T, out)
-    else:
-        product(basis, R, out)
 
 
 def _moments(

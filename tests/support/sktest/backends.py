@@ -1,0 +1,74 @@
+"""pytest plugin: one test body for every backend, and no silent skips.
+
+A test that takes the fixture ``backend`` runs once per backend; its module names the op in ``OP``.
+A backend that cannot serve the op's probe call skips with the words of the registry. The run ends
+with a count per skip reason; with CI=true it fails when a backend of REQUIRED was skipped.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+
+from subkern import doctor
+from subkern.backends import BACKENDS, BackendUnavailableError
+
+REQUIRED = frozenset({"cpu", "reference"})
+_SKIPPED: pytest.StashKey[set[str]] = pytest.StashKey()
+
+
+@functools.cache
+def refusal(op: str, name: str) -> str | None:
+    """Why the backend cannot serve the op's probe call, or None."""
+    try:
+        doctor.PROBES[op](name)
+    except BackendUnavailableError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(params=BACKENDS, scope="module")
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend in turn."""
+    if (reason := refusal(request.module.OP, request.param)) is not None:
+        request.config.stash.setdefault(_SKIPPED, set()).add(request.param)
+        pytest.skip(reason)
+    return request.param
+
+
+def count_reasons(reports: Iterable[pytest.TestReport]) -> Counter[str]:
+    """Number of skipped tests per reason."""
+    reasons: Counter[str] = Counter()
+    for report in reports:
+        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[text.removeprefix("Skipped: ")] += 1
+    return reasons
+
+
+def missing_paths(skipped: set[str], environment: dict[str, str] | os._Environ) -> set[str]:
+    """Backends whose absence fails the run: the required ones, where CI is set."""
+    in_ci = environment.get("CI", "").lower() in ("true", "1")
+    return set(REQUIRED & skipped) if in_ci else set()
+
+
+def _missing(config: pytest.Config) -> set[str]:
+    return missing_paths(config.stash.get(_SKIPPED, set()), os.environ)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if _missing(session.config) and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    reasons = count_reasons(terminalreporter.stats.get("skipped", []))
+    if reasons:
+        terminalreporter.section("skips per reason")
+        for reason, count in reasons.most_common():
+            terminalreporter.write_line(f"{count:6d}  {reason}")
+    for name in sorted(_missing(terminalreporter.config)):
+        terminalreporter.write_line(f"FAILED: the {name} path was skipped", red=True)

@@ -3,10 +3,10 @@
 import argparse
 import importlib.util
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -58,14 +58,12 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _rerun_tuned(argv: Sequence[str]) -> int:
-    """The same command in a process whose malloc reads its settings at start."""
-    environment = {**os.environ, **TUNED_MALLOC}
+def _start_again_tuned(argv: Sequence[str]) -> NoReturn:
+    """Replace this process by the same command: malloc reads its settings at start only."""
+    sys.stdout.flush()
+    sys.stderr.flush()
     command = [sys.executable, "-m", "subkern.bench", *argv]
-    try:
-        return subprocess.call(command, env=environment)
-    except KeyboardInterrupt:
-        return 130
+    os.execve(sys.executable, command, {**os.environ, **TUNED_MALLOC})
 
 
 def _print_list(cases: Sequence[Case]) -> None:
@@ -108,7 +106,11 @@ class Progress:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command; returns its exit code: 0, 1 after a failed verification, 2 on misuse."""
+    """Run the command: exit code 0, 1 after a failed verification, 2 on misuse, 130 on Ctrl-C.
+
+    Unless `--malloc default` is among the arguments or malloc is tuned already, the process is
+    replaced by one that has it tuned.
+    """
     try:
         options = parser().parse_args(argv)
     except SystemExit as stop:
@@ -128,7 +130,7 @@ def main(argv: Sequence[str]) -> int:
         _print_list(cases)
         return 0
     if options.malloc == "tuned" and malloc_mode() != "tuned":
-        return _rerun_tuned(argv)
+        _start_again_tuned(argv)
     if options.plot and importlib.util.find_spec("matplotlib") is None:
         print("bench: --plot needs matplotlib (pip install matplotlib)", file=sys.stderr)
         return 2

@@ -15,6 +15,7 @@ GAP = 200
 RULES = ("galore", "fira")
 SHAPES = ((512, 1376, 128), (768, 2048, 256), (1024, 2736, 256), (2048, 5461, 512))
 QUICK_LAYERS = 2
+LONG_FLOPS = 50 * 10**9
 ITEMSIZE = {"fp32": 4, "bf16": 2}
 RECIPE = Recipe(lr=0.01, scale=0.25)
 
@@ -70,6 +71,11 @@ def step_flops(m: int, n: int, rank: int) -> int:
     return 4 * m * n * min(rank, m, n)
 
 
+def step_flops_of(matrices: Matrices) -> int:
+    """The products of all projected matrices."""
+    return sum(step_flops(m, n, matrices.rank) for m, n in matrices.projected)
+
+
 def plain_bytes(count: int, itemsize: int) -> int:
     """Adam on `count` elements: W read and written, G read, fp32 moments read and written."""
     return 3 * count * itemsize + 16 * count
@@ -79,11 +85,11 @@ def set_cost(rule: str, matrices: Matrices, itemsize: int) -> tuple[int, int]:
     """Bytes and FLOPs of one step over all matrices."""
     nbytes = sum(step_bytes(rule, m, n, matrices.rank, itemsize) for m, n in matrices.projected)
     nbytes += sum(plain_bytes(m * n, itemsize) for m, n in matrices.plain)
-    return nbytes, sum(step_flops(m, n, matrices.rank) for m, n in matrices.projected)
+    return nbytes, step_flops_of(matrices)
 
 
 def setup(rule: str, matrices: Matrices, dtype: str, quick: bool) -> Setup:
-    """Every competitor on one set of matrices."""
+    """Every competitor on one set of matrices, without the slowest ones where those take long."""
     problem = Problem(matrices, dtype)
     backend, why = variants.serving(dtype)
     made: dict[str, Callable[[], Variant | Absent]] = {
@@ -96,6 +102,9 @@ def setup(rule: str, matrices: Matrices, dtype: str, quick: bool) -> Setup:
     }
     if quick:
         made["compiled"] = partial(Absent, "compiled", "left out by --quick")
+    elif step_flops_of(matrices) > LONG_FLOPS:
+        for name in ("eager", "compiled"):
+            made[name] = partial(Absent, name, "left out of the largest sets: minutes")
     return Setup(variants.attempt(made), ready=lambda: problem.advance(1))
 
 

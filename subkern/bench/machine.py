@@ -25,7 +25,10 @@ TUNED_MALLOC = {
 
 @dataclass(frozen=True)
 class Machine:
-    """Machine, versions and settings of one run; peaks are 0 when not measured."""
+    """Machine, versions and settings of one run; peaks are 0 when not measured.
+
+    `load` is the system's load average before the run: numbers of a busy machine say little.
+    """
 
     device: str
     cpu: str
@@ -39,9 +42,15 @@ class Machine:
     commit: str
     dirty: bool
     date: str
+    load: float
     peak_gb_s: float
     peak_gflop_s_fp32: float
     peak_gflop_s_bf16: float
+
+    @property
+    def busy(self) -> bool:
+        """Whether others were at work."""
+        return self.load > 0.5
 
     def as_row(self) -> dict[str, object]:
         """Columns for CSV and JSON."""
@@ -126,6 +135,7 @@ def inspect(threads: int, *, peaks: bool = True) -> Machine:
     """Describe this machine; `peaks` measures bandwidth and product rates (seconds)."""
     from subkern._version import __version__
 
+    load = os.getloadavg()[0]
     name, flags = cpu_model()
     revision, dirty = commit()
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -151,6 +161,7 @@ def inspect(threads: int, *, peaks: bool = True) -> Machine:
         commit=revision,
         dirty=dirty,
         date=now,
+        load=round(load, 2),
         peak_gb_s=rates[0],
         peak_gflop_s_fp32=rates[1],
         peak_gflop_s_bf16=rates[2],

@@ -70,14 +70,15 @@ def remarks(rows: Iterable[Row]) -> list[str]:
 
 
 def heading(machine: Machine) -> str:
-    """Two lines on where the numbers come from."""
+    """A few lines on where the numbers come from."""
     state = f"{machine.commit[:12]}{' (edited)' if machine.dirty else ''}" or "unknown"
+    busy = f"\nBUSY: load {machine.load} before the start; ratios are rough" if machine.busy else ""
     return (
         f"{machine.cpu}, {machine.threads} of {machine.cores} cores, {machine.cpu_flags}\n"
         f"torch {machine.torch}, subkern {machine.subkern} at {state}, "
         f"malloc {machine.malloc}, {machine.date}\n"
         f"peaks measured: {machine.peak_gb_s:.1f} GB/s, {machine.peak_gflop_s_fp32:.0f} GFLOP/s "
-        f"fp32, {machine.peak_gflop_s_bf16:.0f} GFLOP/s bf16 (torch.mm)"
+        f"fp32, {machine.peak_gflop_s_bf16:.0f} GFLOP/s bf16 (torch.mm){busy}"
     )
 
 

@@ -13,7 +13,9 @@ from subkern.bench.memory import Transient, transient
 from subkern.bench.registry import Absent, Case, Variant
 from subkern.bench.timer import Effort, Timing, amortised, measure
 
-FULL = Effort()
+# Verification has called everything before, so that a call or none warms up what follows.
+FULL = Effort(rounds=15, min_rounds=3, sample_s=0.02, budget_s=3.0)
+REFRESH = Effort(rounds=5, min_rounds=2, sample_s=0.0, budget_s=2.0)
 # Share of the best basis's energy below which an amortised time does not count.
 LEAST_ENERGY = 0.99
 # Seconds each, and no warm-up changes them: a sample or two say enough.
@@ -79,9 +81,14 @@ def _verify(variant: Variant) -> str | None:
         return variant.verify()
 
 
+def _drift(variant: Variant) -> None:
+    with variant.context():
+        variant.drifted()
+
+
 def _allocations(variant: Variant) -> Transient:
     with variant.context():
-        return transient(variant.step)
+        return transient(variant.step, warmup=0)
 
 
 def _inside(variant: Variant, function: Callable[[], object]) -> Callable[[], object]:
@@ -99,7 +106,7 @@ def _inside(variant: Variant, function: Callable[[], object]) -> Callable[[], ob
 def _refreshes(variants: list[Variant], effort: Effort, threads: int, step: dict[str, Timing]):
     """Time of a step that refreshes, per variant that has one."""
     whole = {v.name: _inside(v, v.refresh) for v in variants if v.refresh and not v.refresh_parts}
-    found = measure(whole, effort, threads=threads) if whole else {}
+    found = measure(whole, effort, threads=threads, warmup=0) if whole else {}
     for variant in variants:
         if not variant.refresh_parts:
             continue
@@ -205,22 +212,26 @@ def run_case(case: Case, machine: Machine, *, quick: bool = False) -> list[Row]:
             good.append(variant)
         else:
             rows.append(_row(case, variant, "step", "error", wrong))
+    setup.ready()
+    for variant in list(good):
+        if (wrong := _guarded(partial(_drift, variant))) is not None:
+            good.remove(variant)
+            rows.append(_row(case, variant, "step", "error", wrong))
     if not good:
         return rows
-    setup.ready()
-    for variant in good:
-        _inside(variant, variant.drifted)()
     timed: list[Row] = []
     times: dict[str, dict[str, Timing]] = {}
     steps = {variant.name: _inside(variant, variant.step) for variant in good}
-    times["step"] = measure(steps, effort, threads=machine.threads)
+    times["step"] = measure(steps, effort, threads=machine.threads, warmup=1)
     for variant in good:
         row = _timed_row(case, variant, "step", times["step"][variant.name], machine)
         held = _allocations(variant)
         row.transient_bytes, row.largest_alloc_bytes = held.peak, held.largest
         timed.append(row)
     if case.gap:
-        times["refresh"] = _refreshes(good, effort, machine.threads, times["step"])
+        times["refresh"] = _refreshes(
+            good, QUICK if quick else REFRESH, machine.threads, times["step"]
+        )
         times["amortised"] = {}
         for variant in good:
             name, step = variant.name, times["step"][variant.name]
@@ -243,5 +254,9 @@ def run(
     """Run `cases` in order, yielding each with its rows and the seconds it took."""
     for case in cases:
         start = time.perf_counter()
-        rows = run_case(case, machine, quick=quick)
+        try:
+            rows = run_case(case, machine, quick=quick)
+        except Exception as error:
+            # A variant that passed and raised later: the other cases are still worth their time.
+            rows = [_row(case, Absent("timing", ""), "step", "error", describe_error(error))]
         yield case, rows, time.perf_counter() - start

@@ -104,16 +104,18 @@ def test_interrupt_reports_what_ended(toy, tmp_path, monkeypatch, capsys):
 def test_tuned_malloc_runs_again_with_its_settings(toy, monkeypatch):
     seen = {}
 
-    def call(command, env):
-        seen.update(command=command, env=env)
-        return 7
+    def execve(program, command, environment):
+        seen.update(program=program, command=command, environment=environment)
+        raise SystemExit(7)
 
-    monkeypatch.setattr(cli.subprocess, "call", call)
+    monkeypatch.setattr(cli.os, "execve", execve)
     for name in machine.TUNED_MALLOC:
         monkeypatch.delenv(name, raising=False)
-    assert cli.main(["--quick", "--shape", "good"]) == 7
+    with pytest.raises(SystemExit, match="7"):
+        cli.main(["--quick", "--shape", "good"])
+    assert seen["program"] == seen["command"][0]
     assert seen["command"][1:] == ["-m", "subkern.bench", "--quick", "--shape", "good"]
-    assert machine.TUNED_MALLOC.items() <= seen["env"].items()
+    assert machine.TUNED_MALLOC.items() <= seen["environment"].items()
 
 
 def test_malloc_mode(monkeypatch):

@@ -14,7 +14,7 @@ from subkern.bench.runner import Row, run, run_case
 
 MACHINE = Machine(
     device="cpu", cpu="a cpu", cores=2, threads=1, cpu_flags="avx2", malloc="default",
-    python="3.11", torch="2", subkern="0", commit="abc", dirty=False, date="today",
+    python="3.11", torch="2", subkern="0", commit="abc", dirty=False, date="today", load=0.1,
     peak_gb_s=10.0, peak_gflop_s_fp32=100.0, peak_gflop_s_bf16=200.0,
 )  # fmt: skip
 
@@ -150,6 +150,12 @@ def test_csv_and_json_round_trip(tmp_path):
     body = json.loads((tmp_path / "a.json").read_text())
     assert [Row(**row) for row in body["rows"]] == rows
     assert Machine(**body["machine"]) == MACHINE
+
+
+def test_heading_says_when_the_machine_was_busy():
+    assert "BUSY" not in report.heading(MACHINE)
+    busy = report.heading(Machine(**(MACHINE.as_row() | {"load": 3.5})))
+    assert busy.splitlines()[-1].startswith("BUSY: load 3.5")
 
 
 def test_csv_without_rows_has_a_header(tmp_path):

@@ -1,6 +1,7 @@
 """Builds the native module with CMake; everything declarative is in pyproject.toml."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,7 @@ class CMakeBuild(build_ext):
             f"-DCMAKE_BUILD_TYPE={config}",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+            *shlex.split(os.environ.get("CMAKE_ARGS", "")),
         ]
         self.spawn([cmake, "-S", str(ROOT), "-B", str(folder), "-G", "Ninja", *configure])
         self.spawn([cmake, "--build", str(folder), "--parallel", jobs])

@@ -1,12 +1,14 @@
 """What is in the source archive and in the wheel, and that an earlier build leaves no trace."""
 
+import shutil
+import subprocess
 import sysconfig
 import tarfile
 import zipfile
 
 import pytest
 
-from .conftest import build_wheel
+from .conftest import QUICK, build_wheel
 
 
 def expected_modules(source):
@@ -50,6 +52,23 @@ def test_wheel_native_has_no_build_paths(wheel, unpacked_wheel, unpacked_sdist):
     assert str(unpacked_sdist).encode() not in native.read_bytes()
 
 
+@pytest.mark.skipif(shutil.which("nm") is None, reason="nm (binutils) is not installed")
+def test_variants_share_no_inline_code(wheel, unpacked_sdist):
+    """A weak symbol compiled for AVX-512 could be the one that the linker keeps for all."""
+    folders = list((unpacked_sdist / "build").glob("temp*/*/CMakeFiles/subkern_*.dir"))
+    assert any("generic" in folder.name for folder in folders)
+    for folder in folders:
+        name = folder.name.removeprefix("subkern_").removesuffix(".dir")
+        objects = list(folder.rglob("*.o"))
+        assert objects
+        out = subprocess.check_output(["nm", "-C", "--defined-only", *objects], text=True)
+        symbols = [line.split(" ", 2)[1:] for line in out.splitlines() if line.count(" ") > 1]
+        shared = [symbol for kind, symbol in symbols if kind.isupper() or kind == "u"]
+        assert shared
+        assert [symbol for symbol in shared if f"subkern::{name}::" not in symbol] == []
+        assert [symbol for kind, symbol in symbols if kind in "WVu"] == []
+
+
 def test_sdist_contents(sdist, pristine):
     with tarfile.open(sdist) as archive:
         files = {m.name.split("/", 1)[1] for m in archive.getmembers() if m.isfile()}
@@ -81,5 +100,5 @@ def soiled(wheel, unpacked_sdist):
 
 
 def test_second_isolated_build(wheel, soiled, wheel_files, tmp_path):
-    again = build_wheel(soiled, tmp_path)
+    again = build_wheel(soiled, tmp_path, **QUICK)
     assert wheel_files(again) == wheel_files(wheel)

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from .conftest import build_wheel, run, run_json
+from .conftest import QUICK, build_wheel, run, run_json
 
 # Imports the torch-free modules below a stand-in package, since subkern/__init__.py needs torch.
 TORCH_FREE = """
@@ -44,7 +44,8 @@ def test_other_python(version, other_python, unpacked_sdist, make_venv, tmp_path
     venv = make_venv(other_python(version))
     out = tmp_path / "wheel"
     out.mkdir()
-    venv.pip("install", "--no-deps", "--no-index", build_wheel(unpacked_sdist, out, venv.python))
+    wheel = build_wheel(unpacked_sdist, out, venv.python, **QUICK)
+    venv.pip("install", "--no-deps", "--no-index", wheel)
     check_torch_free(venv)
 
 
@@ -53,7 +54,7 @@ def test_editable(pristine, make_venv, tmp_path):
     shutil.copytree(pristine, source)
     venv = make_venv()
     venv.borrow_torch()
-    venv.pip("install", "--no-deps", "--editable", source)
+    venv.pip("install", "--no-deps", "--editable", source, **QUICK)
     assert len(list(source.glob("subkern/_C*.so"))) == 1
     code = """
 import json, subkern, subkern._C, subkern.triton_kernels

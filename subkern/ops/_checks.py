@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+# Types that need no closer look; the checks run on every step, so their common path is short.
+_PLAIN = (Tensor, torch.nn.Parameter)
+
 
 def check_list(op: str, name: str, tensors: object, count: int) -> None:
     """A list or tuple of ``count`` plain strided tensors."""
@@ -16,6 +19,8 @@ def check_list(op: str, name: str, tensors: object, count: int) -> None:
     if len(tensors) != count:
         raise ValueError(f"{op}: {name} must hold {count} tensors, got {len(tensors)}")
     for i, t in enumerate(tensors):
+        if type(t) in _PLAIN and t.layout is torch.strided:
+            continue
         if not isinstance(t, Tensor):
             raise TypeError(f"{op}: {name}[{i}] must be a tensor, got {type(t).__name__}")
         if t.layout != torch.strided:
@@ -26,26 +31,30 @@ def check_list(op: str, name: str, tensors: object, count: int) -> None:
             )
 
 
+def check_floating(op: str, name: str, tensors: Sequence[Tensor]) -> None:
+    """Every tensor is real floating point."""
+    for i, t in enumerate(tensors):
+        if not t.is_floating_point():
+            raise TypeError(f"{op}: {name}[{i}] must be floating point, got {t.dtype}")
+
+
 def check_like(
     op: str,
     name: str,
     tensors: Sequence[Tensor],
-    *,
-    shape: Sequence[int] | None = None,
-    dtype: torch.dtype | None = None,
-    device: torch.device | None = None,
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> None:
-    """Every tensor has the given shape, dtype and device; ``None`` checks floating point alone."""
+    """Every tensor has the given shape, dtype and device."""
     for i, t in enumerate(tensors):
-        if dtype is None and not t.is_floating_point():
-            raise TypeError(f"{op}: {name}[{i}] must be floating point, got {t.dtype}")
-        if dtype is not None and t.dtype != dtype:
+        if t.dtype != dtype:
             raise TypeError(f"{op}: {name}[{i}] must be {dtype}, got {t.dtype}")
-        if shape is not None and tuple(t.shape) != tuple(shape):
+        if t.shape != shape:
             raise ValueError(
                 f"{op}: {name}[{i}] must have shape {tuple(shape)}, got {tuple(t.shape)}"
             )
-        if device is not None and t.device != device:
+        if t.device != device:
             raise ValueError(f"{op}: {name}[{i}] must be on {device}, got {t.device}")
 
 
@@ -68,47 +77,69 @@ def check_choice(op: str, name: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
-def _extent(t: Tensor) -> tuple[int, int]:
-    """First and one-past-last byte that ``t`` can touch."""
-    reach = sum((size - 1) * stride for size, stride in zip(t.shape, t.stride(), strict=True))
-    start = t.data_ptr()
-    return start, start + (reach + 1) * t.element_size()
+def _reach(t: Tensor) -> int:
+    """Bytes from the first element of ``t`` to the end of its last."""
+    if t.is_contiguous():
+        return t.nbytes
+    steps = zip(t.shape, t.stride(), strict=True)
+    return (sum((size - 1) * stride for size, stride in steps) + 1) * t.element_size()
 
 
 def _overlaps_itself(t: Tensor) -> bool:
-    strides = sorted((s, n) for n, s in zip(t.shape, t.stride(), strict=True) if n > 1)
     reach = 0
-    for stride, size in strides:
-        if stride <= reach:
-            return True
-        reach += stride * (size - 1)
+    for stride, size in sorted(zip(t.stride(), t.shape, strict=True)):
+        if size > 1:
+            if stride <= reach:
+                return True
+            reach += stride * (size - 1)
     return False
+
+
+def _interleaved(a: Tensor, b: Tensor) -> bool:
+    """Rows of two matrices that alternate in memory without touching, as column slices do."""
+    if a.dim() != 2 or b.dim() != 2 or a.dtype != b.dtype or a.stride() != b.stride():
+        return False
+    if a.stride(1) != 1:
+        a, b = a.T, b.T
+    pitch = a.stride(0)
+    if a.stride(1) != 1 or pitch < max(a.shape[1], b.shape[1]):
+        return False
+    shift = (b.data_ptr() - a.data_ptr()) // a.element_size() % pitch
+    return a.shape[1] <= shift <= pitch - b.shape[1]
 
 
 def check_memory(op: str, call: Mapping[str, object], written: Sequence[str]) -> None:
     """Tensors that are written must not overlap themselves, each other, or anything read."""
-    spans: list[tuple[int, int, bool, str]] = []
+    spans: list[tuple[int, int, bool, str, Tensor]] = []
     for name, value in call.items():
-        tensors = [value] if isinstance(value, Tensor) else value
-        if not isinstance(tensors, (list, tuple)):
+        if isinstance(value, Tensor):
+            value = [value]
+        elif not isinstance(value, (list, tuple)):
             continue
         writes = name in written
-        for i, t in enumerate(tensors):
-            if t.numel() == 0:
+        for t in value:
+            reach = _reach(t)
+            if reach <= 0 or not t.numel():
                 continue
-            if writes and t.dim() and not t.is_contiguous() and _overlaps_itself(t):
-                raise ValueError(
-                    f"{op}: {name}[{i}] must not overlap itself, got strides {t.stride()}"
-                )
-            spans.append((*_extent(t), writes, f"{name}[{i}]"))
-    spans.sort()
-    end, writes, label = 0, False, ""
-    write_end, write_label = 0, ""
-    for start, stop, is_written, name in spans:
-        if start < write_end or (is_written and start < end):
-            other = write_label if start < write_end else label
-            raise ValueError(f"{op}: {name} must not share memory with {other}, got an overlap")
-        if stop > end:
-            end, label = stop, name
-        if is_written and stop > write_end:
-            write_end, write_label = stop, name
+            if writes and not t.is_contiguous() and _overlaps_itself(t):
+                raise ValueError(f"{op}: {name} must not overlap itself, got strides {t.stride()}")
+            start = t.data_ptr()
+            spans.append((start, start + reach, writes, name, t))
+    spans.sort(key=lambda span: span[0])
+    end = write_end = 0
+    for i, (start, stop, writes, _, _) in enumerate(spans):
+        if start < write_end or (writes and start < end):
+            _check_span(op, spans, i)
+        end = max(end, stop)
+        if writes:
+            write_end = max(write_end, stop)
+
+
+def _check_span(op: str, spans: list[tuple[int, int, bool, str, Tensor]], i: int) -> None:
+    """Raise if span ``i`` really shares memory with an earlier one and either is written."""
+    start, _, writes, name, t = spans[i]
+    for _, stop, other_writes, other_name, other in spans[:i]:
+        if start < stop and (writes or other_writes) and not _interleaved(other, t):
+            raise ValueError(
+                f"{op}: {name} must not share memory with {other_name}, got an overlap"
+            )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from subkern.ops._checks import check_choice, check_like, check_list, check_number
+from subkern.ops._checks import check_choice, check_floating, check_like, check_list, check_number
 from subkern.ops._library import define_list_op, scalar_tensor
 
 DECAYS = ("post", "pre")
@@ -111,18 +111,16 @@ def adam_(
     check_adam_numbers("adam", lr, betas, eps, weight_decay, decay)
     if not count:
         return
-    check_like("adam", "params", params)
+    check_floating("adam", "params", params)
+    check_floating("adam", "exp_avgs", exp_avgs)
     dtype, device, state_dtype = params[0].dtype, params[0].device, exp_avgs[0].dtype
-    check_like("adam", "params", params, dtype=dtype, device=device)
-    check_like("adam", "exp_avgs", exp_avgs)
-    for i, p in enumerate(params):
-        one = slice(i, i + 1)
-        check_like("adam", "grads", grads[one], shape=p.shape, dtype=dtype, device=device)
-        for name in ("exp_avgs", "exp_avg_sqs"):
-            tensors = lists[name][one]
-            check_like("adam", name, tensors, shape=p.shape, dtype=state_dtype, device=device)
-    check_like("adam", "steps", steps, shape=(), dtype=torch.float32, device=device)
-    check_like("adam", "skipped", skipped, shape=(), dtype=torch.float32, device=device)
+    for p, g, m, v in zip(params, grads, exp_avgs, exp_avg_sqs, strict=True):
+        check_like("adam", "params", [p], p.shape, dtype, device)
+        check_like("adam", "grads", [g], p.shape, dtype, device)
+        check_like("adam", "exp_avgs", [m], p.shape, state_dtype, device)
+        check_like("adam", "exp_avg_sqs", [v], p.shape, state_dtype, device)
+    check_like("adam", "steps", steps, (), torch.float32, device)
+    check_like("adam", "skipped", skipped, (), torch.float32, device)
     with torch.no_grad():
         _op(
             params,

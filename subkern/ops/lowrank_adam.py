@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from subkern.ops._checks import check_choice, check_like, check_list, check_number
+from subkern.ops._checks import check_choice, check_floating, check_like, check_list, check_number
 from subkern.ops._library import define_list_op, scalar_tensor
 from subkern.ops.adam import check_adam_numbers
 
@@ -35,32 +35,29 @@ def _check_shapes(
     params: Sequence[Tensor], bases: Sequence[Tensor], side: str, lists: dict[str, Sequence[Tensor]]
 ) -> None:
     op = "lowrank_adam"
-    check_like(op, "params", params)
-    dtype, device, shape = params[0].dtype, params[0].device, tuple(params[0].shape)
+    check_floating(op, "params", params)
+    check_floating(op, "bases", bases)
+    check_floating(op, "exp_avgs", lists["exp_avgs"])
+    dtype, device, shape = params[0].dtype, params[0].device, params[0].shape
+    basis_dtype, state_dtype = bases[0].dtype, lists["exp_avgs"][0].dtype
     if len(shape) != 2:
-        raise ValueError(f"{op}: params[0] must be a matrix, got shape {shape}")
+        raise ValueError(f"{op}: params must be matrices, got shape {tuple(shape)}")
+    if bases[0].dim() != 2:
+        raise ValueError(f"{op}: bases must be matrices, got shape {tuple(bases[0].shape)}")
     m, n = shape
     k = n if side == "right" else m
-    check_like(op, "bases", bases, device=device)
-    if bases[0].dim() != 2:
-        raise ValueError(f"{op}: bases[0] must be a matrix, got shape {tuple(bases[0].shape)}")
-    rank = bases[0].shape[1]
-    largest = min(m, n) if side == "full" else k
+    rank, largest = bases[0].shape[1], min(m, n) if side == "full" else k
     if not 1 <= rank <= largest:
-        raise ValueError(f"{op}: rank must be in [1, {largest}], got {rank} columns in bases[0]")
-    for name, tensors in (("params", params), ("grads", lists["grads"])):
-        check_like(op, name, tensors, shape=shape, dtype=dtype, device=device)
-    basis_dtype = bases[0].dtype
-    check_like(op, "bases", bases, shape=(k, rank), dtype=basis_dtype)
-    if side == "full":
-        right = lists["bases_right"]
-        check_like(op, "bases_right", right, shape=(n, rank), dtype=basis_dtype, device=device)
-    check_like(op, "exp_avgs", lists["exp_avgs"])
-    low, state_dtype = lowrank_shape(m, n, rank, side), lists["exp_avgs"][0].dtype
-    for name in ("exp_avgs", "exp_avg_sqs"):
-        check_like(op, name, lists[name], shape=low, dtype=state_dtype, device=device)
+        raise ValueError(f"{op}: rank must be in [1, {largest}], got {rank} columns in bases")
+    check_like(op, "params", params, shape, dtype, device)
+    check_like(op, "grads", lists["grads"], shape, dtype, device)
+    check_like(op, "bases", bases, (k, rank), basis_dtype, device)
+    check_like(op, "bases_right", lists["bases_right"], (n, rank), basis_dtype, device)
+    low = lowrank_shape(m, n, rank, side)
+    check_like(op, "exp_avgs", lists["exp_avgs"], low, state_dtype, device)
+    check_like(op, "exp_avg_sqs", lists["exp_avg_sqs"], low, state_dtype, device)
     for name in ("steps", "skipped", "limiters"):
-        check_like(op, name, lists[name], shape=(), dtype=torch.float32, device=device)
+        check_like(op, name, lists[name], (), torch.float32, device)
 
 
 def lowrank_adam_(

@@ -26,9 +26,13 @@ def save(directory, *, model, optimizer, step, identity, history):
     from safetensors.torch import save_file
 
     directory = Path(directory)
+    final = directory / f"step-{step:06d}"
+    if final.exists():  # a run stopped right after it was resumed: its checkpoint is this one
+        return final
     directory.mkdir(parents=True, exist_ok=True)
+    for cut_short in directory.glob("writing-*"):
+        shutil.rmtree(cut_short, ignore_errors=True)
     temporary = directory / f"writing-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary / FILES[0])
     state = {
@@ -48,9 +52,6 @@ def save(directory, *, model, optimizer, step, identity, history):
     for name in (*FILES, "meta.json"):
         _flush(temporary / name)
     _flush(temporary)
-    final = directory / f"step-{step:06d}"
-    if final.exists():  # the same step again: bit-identical, so nothing can be lost in between
-        shutil.rmtree(final)
     os.rename(temporary, final)
     _flush(directory)
     for old in directory.glob("step-*"):

@@ -25,13 +25,15 @@ def parser():
     p.add_argument("--batch", type=_positive, help="sequences per step")
     p.add_argument("--seq", type=_positive, help="tokens per sequence")
     p.add_argument("--vocab", type=_positive, help="size of the BPE vocabulary")
-    p.add_argument("--lr", type=float, help="peak learning rate for all methods")
+    p.add_argument("--lr", type=_rate, help="peak learning rate for all methods")
     p.add_argument("--rank", type=_positive, help="rank of GaLore and Fira")
     p.add_argument("--gap", type=_positive, help="steps between basis refreshes")
     p.add_argument("--scale", type=float, default=0.25, help="GaLore scale, Fira alpha (0.25)")
-    p.add_argument("--basis", default="", help="refresh engine of ours: warm, rsvd or svd")
+    p.add_argument(
+        "--basis", default="", choices=("warm", "rsvd", "svd"), help="refresh engine of ours"
+    )
     p.add_argument("--clip", type=float, default=0.0, help="clip gradients to this norm (off)")
-    p.add_argument("--threads", type=int, default=0, help="CPU threads (all)")
+    p.add_argument("--threads", type=_positive, help="CPU threads (all)")
     p.add_argument("--save-every", type=_positive, default=100, help="steps per checkpoint (100)")
     p.add_argument("--out", default="runs/pretrain", help="folder of all results (%(default)s)")
     p.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
@@ -129,7 +131,7 @@ def _plan(args, names, preset, corpus):
                     basis=args.basis if name in ("galore", "fira") else "",
                     clip=args.clip,
                     corpus=corpus,
-                    **{k: v for k, v in asdict(preset).items() if k != "vocab"},
+                    **asdict(preset),
                 )
                 plan.append(config)
     if args.grid:
@@ -148,6 +150,13 @@ def _launch(config, folder, args):
 
 def _folder(config, grid):
     return f"grid/{config.method}-lr{config.lr:g}" if grid else f"{config.method}-seed{config.seed}"
+
+
+def _rate(text):
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be positive and finite, got {text}")
+    return value
 
 
 def _positive(text):

@@ -49,6 +49,11 @@ def preset(name):
         raise UserError(f"model: must be one of {', '.join(PRESETS)}, got {name}") from None
 
 
+def load_library():
+    """Import the model library, which takes seconds and a good part of the memory."""
+    from transformers import LlamaForCausalLM  # noqa: F401
+
+
 def build(*, hidden, intermediate, layers, heads, vocab, seq, seed):
     """Return a fp32 LlamaForCausalLM with weights drawn from `seed`."""
     import torch

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from . import checkpoint, data, methods
+from . import checkpoint, data, memory, methods
 from . import model as models
 from .progress import NoProgress
 
@@ -29,6 +29,7 @@ class RunConfig:
     intermediate: int
     layers: int
     heads: int
+    vocab: int
     rank: int
     gap: int
     scale: float
@@ -76,27 +77,39 @@ def run(config, directory, *, resume=False, save_every=100, progress=None, shoul
     progress = progress or NoProgress()
     directory = Path(directory)
     train, heldout = data.load_tokens(config.corpus)
+    models.load_library()  # so that its share of the memory is not counted as the run's
+    history = {
+        "loss": [],
+        "heldout": [],
+        "seconds": 0.0,
+        "optimizer_seconds": 0.0,
+        "start_mb": memory.peak_mb(),
+        "peak_mb": 0.0,
+        "threads": torch.get_num_threads(),
+    }
     model = models.build(
         hidden=config.hidden,
         intermediate=config.intermediate,
         layers=config.layers,
         heads=config.heads,
-        vocab=config.corpus.vocab,
+        vocab=config.vocab,
         seq=config.seq,
         seed=config.seed,
     )
     optimizer = methods.make_optimizer(model, config)
-    history = {"loss": [], "heldout": [], "seconds": 0.0, "optimizer_seconds": 0.0}
     step = 0
     if resume and (last := checkpoint.latest(directory)) is not None:
         step, history = checkpoint.load(
             last, model=model, optimizer=optimizer, identity=config.identity()
         )
         progress.note(f"resumed at step {step} from {last}")
+        if history["threads"] != torch.get_num_threads():
+            progress.note(f"it ran on {history['threads']} threads before: last bits may differ")
     elif checkpoint.clear(directory):
         progress.note(f"starting again: earlier checkpoints in {directory} removed")
 
     def save():
+        history["peak_mb"] = max(history["peak_mb"], memory.peak_mb())
         checkpoint.save(
             directory,
             model=model,
@@ -134,7 +147,7 @@ def run(config, directory, *, resume=False, save_every=100, progress=None, shoul
         "state_mb": methods.state_bytes(optimizer) / 1e6,
         "optimizer_ms": 1e3 * history["optimizer_seconds"] / step,
         "tokens_per_second": step * config.batch * config.seq / history["seconds"],
-        "seconds": history["seconds"],
+        **{key: history[key] for key in ("seconds", "start_mb", "peak_mb", "threads")},
     }
 
 

@@ -18,8 +18,8 @@ INTERRUPTED = 130
 class StopFlag:
     """Turns the first SIGINT or SIGTERM into a request that the training loop asks for.
 
-    Ctrl-C reaches this process twice, from the terminal and from the parent; only one that
-    comes a second later is a second wish, and ends the process at once.
+    Ctrl-C reaches this process twice, from the terminal and from the parent; one that
+    comes seconds later is a second wish, and ends the process at once.
     """
 
     def __init__(self):
@@ -35,7 +35,7 @@ class StopFlag:
         now = time.monotonic()
         if self._since is None:
             self._since = now
-        elif now - self._since > 1.0:
+        elif now - self._since > 3.0:
             raise KeyboardInterrupt
 
 
@@ -75,7 +75,7 @@ def work(spec):
     stop = StopFlag()  # before the slow imports, so that an early Ctrl-C is not lost
     import torch
 
-    from . import data, memory, progress, train
+    from . import data, progress, train
 
     spec = Path(spec)
     settings = json.loads(spec.read_text())
@@ -83,9 +83,6 @@ def work(spec):
     config = train.RunConfig(**{**fields, "corpus": data.Corpus(**fields["corpus"])})
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
-    import transformers  # noqa: F401  its import belongs to the memory before the run
-
-    before = memory.peak_mb()
     display = progress.make()
     try:
         result = train.run(
@@ -105,7 +102,6 @@ def work(spec):
         return INTERRUPTED
     finally:
         display.finish()
-    result.update(peak_mb=memory.peak_mb(), start_mb=before, threads=torch.get_num_threads())
     temporary = spec.with_name("result.json.tmp")
     temporary.write_text(json.dumps(result))
     os.replace(temporary, spec.with_name("result.json"))

@@ -53,6 +53,7 @@ def make_config(corpus):
         intermediate=48,
         layers=1,
         heads=2,
+        vocab=300,
         rank=8,
         gap=3,
         scale=0.25,

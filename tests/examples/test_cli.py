@@ -1,3 +1,4 @@
+import io
 import json
 import math
 import os
@@ -7,7 +8,7 @@ import sys
 import time
 
 import pytest
-from pretrain import checkpoint, cli, report
+from pretrain import checkpoint, cli, progress, report
 
 OPTIONS = "--seq 16 --batch 4 --vocab 300 --rank 16 --gap 5 --threads 1 --lr 0.01"
 TINY = OPTIONS.split()
@@ -100,9 +101,34 @@ def test_errors_of_use_are_one_line_and_exit_code_2(text_file, tmp_path, capsys)
     assert "no checkpoint" in fail(capsys, *out, *text, "--resume")
     assert "cannot write" in fail(capsys, "--out", empty, *text)
     assert "too short" in fail(capsys, *out, *text, "--seq", "100000")
+
+
+@pytest.mark.parametrize(
+    "options", ["--steps 0", "--lr 0", "--lr nan", "--seeds x", "--basis qr", "--threads -1"]
+)
+def test_bad_options_exit_with_code_2(options, capsys):
     with pytest.raises(SystemExit) as caught:
-        cli.main(["--steps", "0"])
+        cli.main(options.split())
     assert caught.value.code == 2
+    assert options.split()[0] in capsys.readouterr().err
+
+
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(make_config, capsys):
+    history = {"loss": [4.0, 2.0], "heldout": [[1, 3.5]], "seconds": 1.0, "optimizer_seconds": 0.01}
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    for display, shows in (
+        (progress.make(io.StringIO()), None),
+        (progress.Lines(sys.stdout), "adamw 12/12 loss 3.000 held-out 3.500 768 tok/s opt 0.8 ms"),
+        (progress.make(stream), "12/12"),
+    ):
+        display.note("[/] is no markup")
+        display.start(make_config(), 0)
+        display.update(1, history, 64)
+        display.update(12, history, 64)
+        display.finish()
+        assert shows is None or shows in capsys.readouterr().out
+    assert isinstance(display, progress.Bar)
 
 
 def result(method, seed, loss):

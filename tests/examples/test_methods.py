@@ -14,7 +14,7 @@ def built(config):
         intermediate=config.intermediate,
         layers=config.layers,
         heads=config.heads,
-        vocab=config.corpus.vocab,
+        vocab=config.vocab,
         seq=config.seq,
         seed=config.seed,
     )
@@ -47,7 +47,7 @@ def test_lowrank_weights_are_those_of_attention_and_mlp(make_config):
     model, _ = built(config)
     lowrank, plain = models.divide(model)
     assert len(lowrank) == 2 * 7
-    assert all(p.ndim == 2 and config.corpus.vocab not in p.shape for p in lowrank)
+    assert all(p.ndim == 2 and config.vocab not in p.shape for p in lowrank)
     assert {id(p) for p in lowrank + plain} == {id(p) for p in model.parameters()}
     assert len(lowrank) + len(plain) == len(list(model.parameters()))
 

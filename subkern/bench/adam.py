@@ -49,7 +49,8 @@ def cases(quick: bool = False) -> list[Case]:
             setup=partial(setup, shapes, dtype),
             bytes=plain_bytes(sum(m * n for m, n in shapes), itemsize),
             flops=0,
-            targets=(Target("step", "adamw-fused", "over", 1.0),),
+            # As fast as torch's, give or take the noise of two equal times.
+            targets=(Target("step", "adamw-fused", "over", 1.05),),
         )
         for shape, shapes in PROBLEMS.items()
         for dtype, itemsize in ITEMSIZE.items()

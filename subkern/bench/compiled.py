@@ -110,5 +110,5 @@ def compiled(problem: Problem, rule: str, recipe: Recipe) -> Variant | Absent:
         lambda: verify(problem, rule, recipe, [step, step], weights.__getitem__, bases.__getitem__),
         refresh=refresh if bases else None,
         backend="torch.compile",
-        note="refreshes by one power iteration and torch.linalg.qr",
+        note="refreshes by one power iteration and torch.linalg.qr" if bases else "",
     )

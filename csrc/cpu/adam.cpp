@@ -5,18 +5,20 @@ namespace subkern {
 namespace SUBKERN_ISA {
 namespace {
 
+// A single stream of reads waits for memory at every page; four of them overlap their waits.
 template <class T>
 bool has_nonfinite(const T* x, int64_t n) {
-  NonFinite first, second, third, fourth;  // four chains, so that the loads set the pace
-  int64_t i = 0;
-  for (; i + 4 * kWidth <= n; i += 4 * kWidth) {
-    first.see(load(x + i, All{}));
-    second.see(load(x + i + kWidth, All{}));
-    third.see(load(x + i + 2 * kWidth, All{}));
-    fourth.see(load(x + i + 3 * kWidth, All{}));
+  const int64_t quarter = n / (4 * kWidth) * kWidth;
+  NonFinite a, b, c, d;
+  for (int64_t i = 0; i < quarter; i += kWidth) {
+    a.see(load(x + i, All{}));
+    b.see(load(x + i + quarter, All{}));
+    c.see(load(x + i + 2 * quarter, All{}));
+    d.see(load(x + i + 3 * quarter, All{}));
   }
-  for_vectors(n - i, [&](int64_t j, auto lanes) { first.see(load(x + i + j, lanes)); });
-  return first.found() || second.found() || third.found() || fourth.found();
+  const T* rest = x + 4 * quarter;
+  for_vectors(n - 4 * quarter, [&](int64_t i, auto lanes) { a.see(load(rest + i, lanes)); });
+  return a.found() || b.found() || c.found() || d.found();
 }
 
 template <class T>

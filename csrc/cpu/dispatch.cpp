@@ -5,19 +5,15 @@
 #include <utility>
 #include <vector>
 
+#include "fira_tiles.h"
 #include "isa.h"
 #include "kernels.h"
+#include "pipeline.h"
+#include "work.h"
 
 namespace subkern {
 
-#define SUBKERN_ENTRY(result, name, arguments) result(*name) arguments;
 #define SUBKERN_NAME(result, name, arguments) name,
-
-namespace {
-struct Kernels {
-  SUBKERN_KERNELS(SUBKERN_ENTRY)
-};
-}  // namespace
 
 #define SUBKERN_VARIANT(isa)                                     \
   namespace isa {                                                \
@@ -26,8 +22,10 @@ struct Kernels {
   }
 
 SUBKERN_VARIANT(generic)
-#if defined(__x86_64__)
+#if defined(SUBKERN_HAVE_AVX2)
 SUBKERN_VARIANT(avx2)
+#endif
+#if defined(SUBKERN_HAVE_AVX512)
 SUBKERN_VARIANT(avx512)
 #endif
 
@@ -35,9 +33,11 @@ namespace {
 
 const Kernels& active_kernels() {
   switch (active_isa()) {
-#if defined(__x86_64__)
+#if defined(SUBKERN_HAVE_AVX512)
     case kAvx512:
       return avx512::kTable;
+#endif
+#if defined(SUBKERN_HAVE_AVX2)
     case kAvx2:
       return avx2::kTable;
 #endif
@@ -46,25 +46,8 @@ const Kernels& active_kernels() {
   }
 }
 
-constexpr int64_t kBlock = 16384;         // elements of a contiguous block
-constexpr int64_t kWave = int64_t{1} << 19;  // elements whose gradients stay in cache after a check
-constexpr int64_t kColumnBlock = 256;     // columns of a block that sums over rows
-constexpr int64_t kThreadWorth = 32768;   // elements that repay waking a thread
-
-int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / block; }
-
-// Rows of a contiguous block, at least one.
-int64_t rows_per_block(int64_t cols) { return std::max<int64_t>(1, kBlock / std::max<int64_t>(1, cols)); }
-
 int team_for(int64_t elements, int threads) {
   return static_cast<int>(std::min<int64_t>(threads, 1 + elements / kThreadWorth));
-}
-
-const void* at(const void* data, Dtype dtype, int64_t index) {
-  return static_cast<const char*>(data) + index * (dtype == kFloat32 ? 4 : 2);
-}
-void* at(void* data, Dtype dtype, int64_t index) {
-  return static_cast<char*>(data) + index * (dtype == kFloat32 ? 4 : 2);
 }
 
 // Numbers the blocks of several parameters consecutively.
@@ -136,225 +119,109 @@ struct Gradients {
   int64_t size(int64_t p) const { return numel != nullptr ? numel[p] : same_numel; }
 };
 
-// Inside a parallel region: checks a wave, then counts its steps. Ends with a barrier.
-void open_wave(const Kernels& kernels, const Gradients& g, const AdamOptions& options,
-               const Wave& wave) {
-  if (options.skip_nonfinite) {
-#pragma omp for schedule(dynamic)
-    for (int64_t task = 0; task < wave.blocks.total(); ++task) {
-      const auto [position, block] = wave.blocks.find(task);
-      const int64_t p = wave.begin + position, from = block * kBlock;
-      const int64_t n = std::min(kBlock, g.size(p) - from);
-      if (kernels.sk_has_nonfinite(at(g.data[p], g.dtype, from), g.dtype, n)) {
+// Runs the pipeline on a team that the work justifies.
+void run_on_threads(Pipeline& pipeline, int64_t elements, int threads) {
+#pragma omp parallel num_threads(team_for(elements, threads))
+  pipeline.work();
+}
+
+// Adds the stage that checks a wave and then counts its steps; returns its number.
+int add_check(Pipeline& pipeline, const Kernels& kernels, const Gradients& g,
+              const AdamOptions& options, const Wave& wave) {
+  const auto check = [&kernels, &g, &wave](int64_t task) {
+    const auto [position, block] = wave.blocks.find(task);
+    const int64_t p = wave.begin + position, from = block * kBlock;
+    const int64_t n = std::min(kBlock, g.size(p) - from);
+    if (kernels.sk_has_nonfinite(at(g.data[p], g.dtype, from), g.dtype, n)) {
 #pragma omp atomic write
-        g.flags[p] = 1;
+      g.flags[p] = 1;
+    }
+  };
+  const auto count_steps = [&g, &options, &wave] {
+    for (int64_t p = wave.begin; p < wave.end; ++p) {
+      if (g.flags[p]) {
+        *g.skipped[p] += 1.0f;
+      } else {
+        g.eta[p] = start_step(options, g.step[p]);
       }
     }
-  }
-#pragma omp single
-  for (int64_t p = wave.begin; p < wave.end; ++p) {
-    if (g.flags[p]) {
-      *g.skipped[p] += 1.0f;
-    } else {
-      g.eta[p] = start_step(options, g.step[p]);
-    }
-  }
+  };
+  const int64_t blocks = options.skip_nonfinite ? wave.blocks.total() : 0;
+  return pipeline.add(blocks, Pipeline::kNothing, check, count_steps);
 }
 
 // Checks each wave and calls update(p, first element, elements) for its blocks, the last checked
-// first: those are still in cache.
+// first: those are still in cache. The next wave is checked before a wave is updated.
 template <class Update>
 void walk(const Kernels& kernels, const Gradients& g, const AdamOptions& options, int64_t count,
           const Update& update) {
   const std::vector<Wave> waves = make_waves(count, g.numel, g.same_numel);
   int64_t elements = 0;
   for (int64_t p = 0; p < count; ++p) elements += g.size(p);
-#pragma omp parallel num_threads(team_for(elements, options.threads))
-  for (const Wave& wave : waves) {
-    open_wave(kernels, g, options, wave);
-    const int64_t total = wave.blocks.total();
-#pragma omp for schedule(dynamic) nowait
-    for (int64_t task = 0; task < total; ++task) {
-      const auto [position, block] = wave.blocks.find(total - 1 - task);
-      const int64_t p = wave.begin + position, from = block * kBlock;
+  Pipeline pipeline;
+  const Wave* checked_wave = nullptr;
+  int checked = Pipeline::kNothing;
+  const auto add_update = [&] {
+    if (checked_wave == nullptr) return;
+    pipeline.add(checked_wave->blocks.total(), checked, [&g, &update, wave = checked_wave](
+                                                            int64_t task) {
+      const auto [position, block] = wave->blocks.find(wave->blocks.total() - 1 - task);
+      const int64_t p = wave->begin + position, from = block * kBlock;
       if (!g.flags[p]) update(p, from, std::min(kBlock, g.size(p) - from));
-    }
+    });
+  };
+  for (const Wave& wave : waves) {
+    const int check = add_check(pipeline, kernels, g, options, wave);
+    add_update();
+    checked_wave = &wave;
+    checked = check;
   }
+  add_update();
+  run_on_threads(pipeline, elements, options.threads);
 }
-
-// The Fira part of a chunk: where each parameter's sums lie and how they become coefficients.
-class FiraSums {
- public:
-  FiraSums(const LowrankAdamChunk& c)
-      : c_(c),
-        r_columns(c.column_axis == 1 ? c.cols : c.rows),
-        x_columns(c.column_axis == 1 ? c.x_cols : c.x_rows) {}
-
-  float* nn(int64_t p) const { return c_.workspace + p * (2 * r_columns + x_columns); }
-  float* rr(int64_t p) const { return nn(p) + r_columns; }
-  float* xx(int64_t p) const { return rr(p) + r_columns; }
-
-  // phi, residual energy, limiter; writes coef.
-  void finish(int64_t p, double eta) const {
-    const double a = c_.residual_scale;
-    float* coef = c_.coef[p];
-    double energy = 0.0;  // s_t^2
-    double whole_phi = 0.0;
-    if (c_.matrix_norm) {
-      double n = 0.0, r = 0.0, x = 0.0;
-      for (int64_t j = 0; j < r_columns; ++j) n += nn(p)[j];
-      for (int64_t j = 0; j < r_columns; ++j) r += rr(p)[j];
-      for (int64_t j = 0; j < x_columns; ++j) x += xx(p)[j];
-      whole_phi = phi(n, r);
-      energy = whole_phi * whole_phi * residual(x, r, a);
-    } else {
-      for (int64_t j = 0; j < x_columns; ++j) {
-        const double f = phi(nn(p)[j], rr(p)[j]);
-        energy += f * f * residual(xx(p)[j], rr(p)[j], a);
-        coef[j] = static_cast<float>(f);
-      }
-    }
-    const double factor = -eta * limit(c_.limiter[p], std::sqrt(energy));
-    for (int64_t j = 0; j < x_columns; ++j) {
-      coef[j] = static_cast<float>(factor * (c_.matrix_norm ? whole_phi : coef[j]));
-    }
-  }
-
- private:
-  double phi(double nn, double rr) const {
-    return rr == 0.0 ? 0.0 : std::sqrt(nn) / (std::sqrt(rr) + c_.norm_eps);
-  }
-
-  // |X_j - a P R_j|^2 for an orthonormal basis; round-off counts as zero, NaN passes.
-  static double residual(double xx, double rr, double a) {
-    const double rho2 = xx - 2.0 * a * rr + a * a * rr;
-    return rho2 < 1e-6 * xx || rho2 < 0.0 ? 0.0 : rho2;
-  }
-
-  // The factor on the residual; remembers the norm that was let through.
-  double limit(float* previous, double norm) const {
-    if (*previous <= 0.0f) {
-      *previous = static_cast<float>(norm);
-      return 1.0;
-    }
-    const double growth = norm / (*previous + c_.norm_eps);
-    const double excess = (growth < c_.gamma ? c_.gamma : growth) / c_.gamma;
-    *previous = static_cast<float>(norm / excess);
-    return 1.0 / excess;
-  }
-
-  const LowrankAdamChunk& c_;
-
- public:
-  const int64_t r_columns;
-  const int64_t x_columns;
-};
-
-// A run of canonical columns of parameter p: its moments and sums of R, or its norms of X.
-class FiraBlocks {
- public:
-  FiraBlocks(const Kernels& kernels, const LowrankAdamChunk& c, const FiraSums& sums,
-             const AdamConstants& adam)
-      : kernels_(kernels), c_(c), sums_(sums), adam_(adam) {
-    const bool by_column = c.column_axis == 1;
-    x_len_ = by_column ? c.x_rows : c.x_cols;
-    x_stride_ = by_column ? c.x_row_stride : c.x_col_stride;
-    x_column_stride_ = by_column ? c.x_col_stride : c.x_row_stride;
-    r_block_ = by_column ? kColumnBlock : rows_per_block(c.cols);
-    x_block_ = x_column_stride_ == 1 ? kColumnBlock : rows_per_block(x_len_);
-    x_block_ = std::min(x_block_, std::max<int64_t>(1, sums.x_columns));
-    r_tasks_ = blocks_of(sums.r_columns, r_block_);
-    tasks_ = r_tasks_ + blocks_of(sums.x_columns, x_block_);
-  }
-
-  int64_t tasks() const { return tasks_; }
-
-  void run(int64_t p, int64_t task) const {
-    if (task < r_tasks_) {
-      moments(p, task * r_block_, std::min(r_block_, sums_.r_columns - task * r_block_));
-    } else {
-      const int64_t from = (task - r_tasks_) * x_block_;
-      norms(p, from, std::min(x_block_, sums_.x_columns - from));
-    }
-  }
-
- private:
-  void moments(int64_t p, int64_t from, int64_t columns) const {
-    const bool by_column = c_.column_axis == 1;
-    const int64_t offset = by_column ? from : from * c_.cols;
-    const MomentsBlock block{at(c_.R[p], c_.r_dtype, offset),
-                             c_.r_dtype,
-                             c_.exp_avg[p] + offset,
-                             c_.exp_avg_sq[p] + offset,
-                             by_column ? c_.rows : columns,
-                             by_column ? columns : c_.cols,
-                             c_.cols};
-    (by_column ? kernels_.sk_moments_cols : kernels_.sk_moments_rows)(
-        block, adam_, sums_.nn(p) + from, sums_.rr(p) + from);
-  }
-
-  void norms(int64_t p, int64_t from, int64_t columns) const {
-    const ColumnsBlock block{at(c_.X[p], c_.x_dtype, from * x_column_stride_),
-                             c_.x_dtype,
-                             x_len_,
-                             x_stride_,
-                             columns,
-                             x_column_stride_};
-    kernels_.sk_column_norms(block, sums_.xx(p) + from);
-  }
-
-  const Kernels& kernels_;
-  const LowrankAdamChunk& c_;
-  const FiraSums& sums_;
-  const AdamConstants adam_;
-  int64_t x_len_, x_stride_, x_column_stride_;
-  int64_t r_block_, x_block_, r_tasks_, tasks_;
-};
 
 void moments_fira(const Kernels& kernels, const Gradients& g, const LowrankAdamChunk& c,
                   const AdamOptions& options) {
-  const AdamConstants adam = constants_of(options);
-  const FiraSums sums(c);
-  const FiraBlocks columns(kernels, c, sums, adam);
-  const int64_t row_block = rows_per_block(c.cols), bands = blocks_of(c.rows, row_block);
+  const FiraTiles tiles(kernels, c, constants_of(options));
   const std::vector<Wave> waves = make_waves(c.count, nullptr, c.rows * c.cols);
   const int64_t elements = c.count * (c.rows * c.cols + c.x_rows * c.x_cols);
 
-  const auto direction = [&](int64_t p, int64_t band) {
-    const int64_t from = band * row_block, offset = from * c.cols;
-    const MomentsBlock block{at(c.R[p], c.r_dtype, offset),
-                             c.r_dtype,
-                             c.exp_avg[p] + offset,
-                             c.exp_avg_sq[p] + offset,
-                             std::min(row_block, c.rows - from),
-                             c.cols,
-                             c.cols};
-    const bool by_column = c.column_axis == 1 && !c.matrix_norm;
-    const float* row_coef = c.coef[p] + (c.matrix_norm ? 0 : from);
-    kernels.sk_fira_direction(block, adam.eps, static_cast<float>(-g.eta[p] * c.scale),
-                              static_cast<float>(-c.residual_scale),
-                              by_column ? c.coef[p] : nullptr, row_coef, c.matrix_norm ? 0 : 1);
+  // Wave w is checked in slot w, summed in slot w + 1, and given its direction in slot w + 2.
+  Pipeline pipeline;
+  const int64_t count = static_cast<int64_t>(waves.size());
+  std::vector<int> checked(count), summed(count);
+  const auto add_sums = [&](int64_t w) {
+    // X first: what the direction needs again is then the newest in cache.
+    const int64_t begin = waves[w].begin, width = waves[w].end - begin;
+    const int64_t x_tasks = width * tiles.x_tiles(), r_tasks = width * tiles.r_tiles();
+    const auto run = [&, begin, x_tasks](int64_t task) {
+      const bool of_x = task < x_tasks;
+      const int64_t count = of_x ? tiles.x_tiles() : tiles.r_tiles();
+      const int64_t index = of_x ? task : task - x_tasks, p = begin + index / count;
+      if (g.flags[p]) return;
+      of_x ? tiles.norms(p, index % count) : tiles.moments(p, index % count);
+    };
+    const auto finish = [&, begin, width] {
+      for (int64_t p = begin; p < begin + width; ++p) {
+        if (!g.flags[p]) tiles.sums().finish(p, g.eta[p]);
+      }
+    };
+    summed[w] = pipeline.add(x_tasks + r_tasks, checked[w], run, finish);
   };
-
-#pragma omp parallel num_threads(team_for(elements, options.threads))
-  for (const Wave& wave : waves) {
-    open_wave(kernels, g, options, wave);
-    const int64_t width = wave.end - wave.begin;
-#pragma omp for schedule(dynamic)
-    for (int64_t task = 0; task < width * columns.tasks(); ++task) {
-      const int64_t p = wave.begin + task / columns.tasks();
-      if (!g.flags[p]) columns.run(p, task % columns.tasks());
-    }
-#pragma omp for schedule(dynamic)
-    for (int64_t p = wave.begin; p < wave.end; ++p) {
-      if (!g.flags[p]) sums.finish(p, g.eta[p]);
-    }
-#pragma omp for schedule(dynamic) nowait
-    for (int64_t task = 0; task < width * bands; ++task) {
-      const int64_t p = wave.begin + task / bands;
-      if (!g.flags[p]) direction(p, task % bands);
-    }
+  const auto add_direction = [&](int64_t w) {
+    const int64_t last = waves[w].end - 1, width = waves[w].end - waves[w].begin;
+    pipeline.add(width * tiles.r_tiles(), summed[w], [&, last](int64_t task) {
+      const int64_t p = last - task / tiles.r_tiles();
+      const int64_t index = tiles.r_tiles() - 1 - task % tiles.r_tiles();
+      if (!g.flags[p]) tiles.direction(p, index, g.eta[p]);
+    });
+  };
+  for (int64_t slot = 0; slot < count + 2; ++slot) {
+    if (slot >= 2) add_direction(slot - 2);
+    if (slot >= 1 && slot <= count) add_sums(slot - 1);
+    if (slot < count) checked[slot] = add_check(pipeline, kernels, g, options, waves[slot]);
   }
+  run_on_threads(pipeline, elements, options.threads);
 }
 
 }  // namespace
@@ -377,7 +244,7 @@ void sk_adam(const AdamList& list, const AdamOptions& options, unsigned char* fl
 int64_t lowrank_adam_workspace(int64_t count, int64_t rows, int64_t cols, int column_axis,
                                int64_t x_rows, int64_t x_cols, Rule rule) {
   if (rule == kGalore) return 0;
-  return count * (column_axis == 1 ? 2 * cols + x_cols : 2 * rows + x_rows);
+  return count * FiraLayout(rows, cols, column_axis, x_rows, x_cols).floats();
 }
 
 void sk_lowrank_adam_moments(const LowrankAdamChunk& c, const AdamOptions& options,

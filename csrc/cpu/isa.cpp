@@ -83,11 +83,20 @@ const char* isa_name(Isa isa) {
 }
 
 bool isa_compiled(Isa isa) {
-#if defined(__x86_64__)
-  return isa >= kGeneric && isa < kIsaCount;
-#else
-  return isa == kGeneric;
+  switch (isa) {
+    case kGeneric:
+      return true;
+#if defined(SUBKERN_HAVE_AVX2)
+    case kAvx2:
+      return true;
 #endif
+#if defined(SUBKERN_HAVE_AVX512)
+    case kAvx512:
+      return true;
+#endif
+    default:
+      return false;
+  }
 }
 
 bool isa_supported(Isa isa) {

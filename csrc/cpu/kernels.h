@@ -16,8 +16,6 @@ struct AdamConstants {
   float eps;
 };
 
-// Column blocks hold their sums on the stack; wider blocks are the caller's mistake.
-constexpr int64_t kMaxColumnBlock = 512;
 // Tiles of C in sk_gemm_tile.
 constexpr int64_t kGemmRows = 96;
 constexpr int64_t kGemmCols = 256;
@@ -63,7 +61,8 @@ struct ApplyBlock {
   KERNEL(void, sk_galore_block,                                                                  \
          (void* R, Dtype dtype, float* M, float* V, int64_t n, const AdamConstants& adam,        \
           float factor))                                                                         \
-  /* Moments, and the sums of N^2 and R^2 over each column (cols) or each row (rows). */         \
+  /* Moments, and the sums of N^2 and R^2 over each column (cols) or each row (rows). Columns    \
+     sum in one fp32 chain: keep their blocks short. */                                          \
   KERNEL(void, sk_moments_cols,                                                                  \
          (const MomentsBlock& block, const AdamConstants& adam, float* nn, float* rr))           \
   KERNEL(void, sk_moments_rows,                                                                  \
@@ -72,7 +71,7 @@ struct ApplyBlock {
   KERNEL(void, sk_fira_direction,                                                                \
          (const MomentsBlock& block, float eps, float factor, float residual,                    \
           const float* col_c, const float* row_c, int64_t row_c_stride))                         \
-  /* xx[j] = sum of squares of canonical column j. */                                            \
+  /* xx[j] = sum of squares of canonical column j; in one chain if column_stride is 1. */         \
   KERNEL(void, sk_column_norms, (const ColumnsBlock& block, float* xx))                          \
   KERNEL(void, sk_apply_block, (const ApplyBlock& block))                                        \
   /* Rows [i, i + rows) and columns [j, j + cols) of C, whole sum over k. */                     \

@@ -5,43 +5,17 @@ namespace subkern {
 namespace SUBKERN_ISA {
 namespace {
 
-// Long sums are kept short in fp32: this many terms per chain, then the chains add in double.
+// Sums along memory: this many terms per fp32 chain, then the chains add in double.
 constexpr int64_t kChain = 32;
 
-// Sums of squares per column of a block whose rows pass by one after the other.
-class ColumnSums {
- public:
-  explicit ColumnSums(int64_t cols) : cols_(cols) {
-    for (int64_t j = 0; j < cols; ++j) total_[j] = 0.0;
-    clear();
-  }
-  template <class Lanes>
-  SUBKERN_INLINE void see(int64_t j, Vec x, Lanes) {
-    store(chain_ + j, fma(x, x, load(chain_ + j, All{})), All{});
-  }
-  void end_of_row() {
-    if (++rows_ == kChain) flush();
-  }
-  void write(float* out) {
-    flush();
-    for (int64_t j = 0; j < cols_; ++j) out[j] = static_cast<float>(total_[j]);
-  }
+void clear(float* sums, int64_t n) {
+  for (int64_t j = 0; j < n; ++j) sums[j] = 0.0f;
+}
 
- private:
-  void clear() {
-    rows_ = 0;
-    for (int64_t j = 0; j < kMaxColumnBlock; ++j) chain_[j] = 0.0f;
-  }
-  void flush() {
-    for (int64_t j = 0; j < cols_; ++j) total_[j] += chain_[j];
-    clear();
-  }
-
-  int64_t cols_;
-  int64_t rows_ = 0;
-  float chain_[kMaxColumnBlock];
-  double total_[kMaxColumnBlock];
-};
+template <class Lanes>
+SUBKERN_INLINE void add_square(float* total, Vec x, Lanes lanes) {
+  store(total, fma(x, x, load(total, lanes)), lanes);
+}
 
 // Sum of squares along contiguous memory, in four chains per lane.
 template <class T>
@@ -86,7 +60,8 @@ template <class T>
 void moments_cols(const T* R, const MomentsBlock& block, const AdamConstants& adam, float* nn,
                   float* rr) {
   const AdamCore core(adam);
-  ColumnSums n_sums(block.cols), r_sums(block.cols);
+  clear(nn, block.cols);
+  clear(rr, block.cols);
   for (int64_t i = 0; i < block.rows; ++i) {
     const T* r_row = R + i * block.ld;
     float* m_row = block.M + i * block.ld;
@@ -97,14 +72,10 @@ void moments_cols(const T* R, const MomentsBlock& block, const AdamConstants& ad
       const Vec direction = core(r, m, v);
       store(m_row + j, m, lanes);
       store(v_row + j, v, lanes);
-      n_sums.see(j, direction, lanes);
-      r_sums.see(j, r, lanes);
+      add_square(nn + j, direction, lanes);
+      add_square(rr + j, r, lanes);
     });
-    n_sums.end_of_row();
-    r_sums.end_of_row();
   }
-  n_sums.write(nn);
-  r_sums.write(rr);
 }
 
 template <class T>
@@ -165,14 +136,12 @@ void norms_of_contiguous_columns(const T* X, const ColumnsBlock& block, float* x
 
 template <class T>
 void norms_across_rows(const T* X, const ColumnsBlock& block, float* xx) {
-  ColumnSums sums(block.count);
+  clear(xx, block.count);
   for (int64_t i = 0; i < block.len; ++i) {
     const T* row = X + i * block.stride;
     for_vectors(block.count,
-                [&](int64_t j, auto lanes) { sums.see(j, load(row + j, lanes), lanes); });
-    sums.end_of_row();
+                [&](int64_t j, auto lanes) { add_square(xx + j, load(row + j, lanes), lanes); });
   }
-  sums.write(xx);
 }
 
 template <class T>
@@ -280,7 +249,7 @@ void sk_fira_direction(const MomentsBlock& block, float eps, float factor, float
 
 void sk_column_norms(const ColumnsBlock& block, float* xx) {
   with_type(block.X, block.dtype, [&](auto* X) {
-    if (block.stride == 1 || block.len == 1) {
+    if (block.stride == 1) {
       norms_of_contiguous_columns(X, block, xx);
     } else if (block.column_stride == 1) {
       norms_across_rows(X, block, xx);

@@ -1,0 +1,36 @@
+// The kernel table and the block sizes; used by the files compiled once, never per variant.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels.h"
+
+namespace subkern {
+
+#define SUBKERN_ENTRY(result, name, arguments) result(*name) arguments;
+
+struct Kernels {
+  SUBKERN_KERNELS(SUBKERN_ENTRY)
+};
+
+constexpr int64_t kBlock = 16384;        // elements of a contiguous block
+constexpr int64_t kWave = 1 << 18;       // elements whose gradients stay in cache after a check
+constexpr int64_t kTileRows = 64;        // a tile that sums over rows: terms per sum,
+constexpr int64_t kTileCols = 1024;      // and columns
+constexpr int64_t kThreadWorth = 32768;  // elements that repay waking a thread
+
+inline int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / block; }
+
+// Rows of a contiguous block, at least one.
+inline int64_t rows_per_block(int64_t cols) {
+  return std::max<int64_t>(1, kBlock / std::max<int64_t>(1, cols));
+}
+
+inline const void* at(const void* data, Dtype dtype, int64_t index) {
+  return static_cast<const char*>(data) + index * (dtype == kFloat32 ? 4 : 2);
+}
+inline void* at(void* data, Dtype dtype, int64_t index) {
+  return static_cast<char*>(data) + index * (dtype == kFloat32 ? 4 : 2);
+}
+
+}  // namespace subkern

@@ -1,0 +1,146 @@
+"""Bad arguments are refused by name before anything is written; counters count completed calls."""
+
+import numpy as np
+import pytest
+from native_cases import (
+    ADAM,
+    adam_inputs,
+    moments_arguments,
+    moments_inputs,
+    run_adam,
+    run_apply,
+    run_gemm,
+    run_moments,
+)
+from native_model import FP32, Buffer
+
+from subkern import _C
+
+ADAM_BAD = [
+    ({"w_dtype": 2}, "w_dtype must be 0"),
+    ({"threads": 0}, "threads must be at least 1"),
+    ({"numel": [5, -1]}, "numel must be zero or more"),
+    ({"numel": [5]}, "numel must have one entry per parameter"),
+    ({"G": [1]}, "G must have one entry per parameter"),
+    ({"G": [0, 1]}, r"G\[0\] must be the address|G must be the address"),
+    ({"step": [0, 1]}, r"step\[0\] must be the address"),
+    ({"skipped": []}, "skipped must have one entry"),
+    ({"exp_avg": [1, 0]}, "exp_avg.* must be the address"),
+]
+MOMENTS_BAD = [
+    ({"rows": -1}, "rows must be zero or more"),
+    ({"cols": 2**62}, "cols must keep the matrix below"),
+    ({"column_axis": 2}, "column_axis must be 0 or 1"),
+    ({"r_dtype": 7}, "r_dtype must be 0"),
+    ({"x_dtype": -1}, "x_dtype must be 0"),
+    ({"rule": 2}, "rule must be 0"),
+    ({"x_cols": 11}, "x_cols must equal"),
+    ({"X": []}, "X must have one entry"),
+    ({"X": [0]}, r"X\[0\] must be the address"),
+    ({"R": [0]}, r"R\[0\] must be the address"),
+    ({"limiter": [0]}, r"limiter\[0\] must be the address"),
+    ({"coef": []}, "coef must have one entry"),
+    ({"gamma": 0.0}, "gamma must be positive"),
+    ({"workspace": 0}, "workspace must be the address"),
+    ({"workspace_floats": 1}, "workspace_floats must be at least"),
+    ({"threads": -3}, "threads must be at least 1"),
+]
+
+
+@pytest.mark.parametrize("changes, message", ADAM_BAD, ids=lambda c: next(iter(c), c)[:12])
+def test_adam_arguments(changes, message):
+    inputs = adam_inputs([5, 6], FP32)
+    with pytest.raises(ValueError, match=f"^adam: ({message}).*, got "):
+        run_adam(inputs, FP32, **changes)
+    for buffers in inputs.values():
+        for buffer in buffers:
+            buffer.assert_unchanged()
+
+
+@pytest.mark.parametrize("changes, message", MOMENTS_BAD, ids=lambda c: next(iter(c), c)[:12])
+def test_moments_arguments(changes, message):
+    chunk = moments_inputs(1, 6, 10, 3, 1, FP32)
+    arguments, _scratch = moments_arguments(chunk, 1, 1)
+    with pytest.raises(ValueError, match=f"^lowrank_adam_moments: {message}.*, got "):
+        _C.lowrank_adam_moments(**{**arguments, **changes})
+    for buffers in chunk.values():
+        buffers[0].assert_unchanged()
+
+
+def test_moments_galore_ignores_fira_arguments():
+    chunk = moments_inputs(1, 6, 10, 3, 1, FP32)
+    nothing = {"X": [], "limiter": [], "coef": [], "x_dtype": 9, "x_cols": -1, "gamma": 0.0}
+    assert run_moments(chunk, 1, 0, **nothing, workspace=0, workspace_floats=0) == [False]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"count": -1}, {"rule": 3}, {"column_axis": 5}, {"rows": -2}, {"x_cols": -2}],
+    ids=str,
+)
+def test_workspace_arguments(changes):
+    good = {"count": 2, "rows": 3, "cols": 5, "column_axis": 1, "x_rows": 7, "x_cols": 5, "rule": 1}
+    assert _C.lowrank_adam_workspace(**good) == 2 * 3 * 5
+    assert _C.lowrank_adam_workspace(**{**good, "rule": 0}) == 0
+    assert _C.lowrank_adam_workspace(**{**good, "column_axis": 0}) == 2 * (2 * 3 + 7)
+    with pytest.raises(ValueError, match="^lowrank_adam_workspace: "):
+        _C.lowrank_adam_workspace(**{**good, **changes})
+
+
+def test_apply_arguments():
+    w = Buffer(np.ones((2, 3)))
+    good = {
+        **{"W": w.address, "w_dtype": 0, "w_row_stride": 3, "w_col_stride": 1},
+        **{"T": 0, "t_dtype": 0, "t_row_stride": 0, "t_col_stride": 0},
+        **{"X": 0, "x_dtype": 0, "x_row_stride": 0, "x_col_stride": 0},
+        **{"coef": 0, "coef_axis": 0, "rows": 2, "cols": 3, "decay": 1.0, "threads": 1},
+    }
+    bad = {"W": 0, "w_dtype": 5, "t_dtype": 5, "x_dtype": -1, "coef_axis": 2, "rows": -1}
+    for name, value in {**bad, "threads": 0}.items():
+        with pytest.raises(ValueError, match=f"^lowrank_adam_apply: {name} must .*, got {value}$"):
+            _C.lowrank_adam_apply(**{**good, name: value})
+    w.assert_unchanged()
+
+
+def test_gemm_arguments():
+    a = Buffer(np.ones((2, 2)))
+    strides = {f"{x}_{axis}_stride": 1 for x in "abc" for axis in ("row", "col")}
+    del strides["c_col_stride"]
+    good = {"A": a.address, "B": a.address, "C": a.address, "m": 2, "n": 2, "k": 2}
+    good = {**good, **strides, "beta": 0.0, "threads": 1}
+    for name in ("A", "B", "C", "threads"):
+        with pytest.raises(ValueError, match=f"^gemm: {name} must .*, got 0$"):
+            _C.gemm(**{**good, name: 0})
+    for name in ("m", "n", "k"):
+        with pytest.raises(ValueError, match=f"^gemm: {name} must be zero or more, got -1$"):
+            _C.gemm(**{**good, name: -1})
+    a.assert_unchanged()
+
+
+def test_wrong_kinds_are_type_errors():
+    inputs = adam_inputs([5], FP32)
+    for changes in ({"W": [-1]}, {"W": [1.5]}, {"lr": "fast"}, {"numel": None}, {"unknown": 1}):
+        with pytest.raises(TypeError):
+            run_adam(inputs, FP32, **changes)
+    with pytest.raises(TypeError):
+        _C.adam(*ADAM)
+
+
+def test_call_counts():
+    before = _C.call_counts()
+    assert set(before) == {"lowrank_adam_moments", "lowrank_adam_apply", "adam", "gemm"}
+    run_adam(adam_inputs([5], FP32), FP32)
+    run_moments(moments_inputs(1, 6, 10, 3, 1, FP32), 1, 0)
+    run_apply(Buffer(np.ones((2, 3))), None, None, None, 1, 1.0)
+    square = Buffer(np.ones((2, 2)))
+    run_gemm(square, square, Buffer(np.ones((2, 2))), 0.0)
+    run_gemm(square, square, Buffer(np.ones((2, 2))), 0.0)
+    with pytest.raises(ValueError):
+        run_adam(adam_inputs([5], FP32), FP32, threads=0)
+    grown = {name: count - before[name] for name, count in _C.call_counts().items()}
+    assert grown == {
+        "lowrank_adam_moments": 1,
+        "lowrank_adam_apply": 1,
+        "adam": 1,
+        "gemm": 2,
+    }

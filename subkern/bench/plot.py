@@ -41,8 +41,11 @@ def _panel(axes, values: Mapping[str, Mapping[str, float]], title: str) -> None:
     for place, name in enumerate(names):
         spots = [(i, shape[name]) for i, shape in enumerate(values.values()) if name in shape]
         where = [i + (place - (len(names) - 1) / 2) * width for i, _ in spots]
-        drawn = axes.bar(where, [v for _, v in spots], width, color=COLORS[name], label=name)
-        axes.bar_label(drawn, fmt="%.2g", fontsize=6, padding=1)
+        # From 1 up or down on a logarithmic scale: twice as slow is as long as twice as fast.
+        heights = [value - 1.0 for _, value in spots]
+        drawn = axes.bar(where, heights, width, bottom=1.0, color=COLORS[name], label=name)
+        axes.bar_label(drawn, [f"{value:.2f}" for _, value in spots], fontsize=6, padding=1)
+    axes.set_yscale("log")
     axes.axhline(1.0, color="black", linewidth=1)
     axes.set_xticks(range(len(values)), list(values), fontsize=7)
     axes.set_title(title, fontsize=9)
@@ -90,7 +93,8 @@ def save(records: Sequence[Record], path: Path) -> None:
         found.update({bar.get_label(): bar for bar in axes.containers})
     first = records[0]
     where = f"{first['cpu']}, {first['threads']} threads, torch {first['torch']}"
-    figure.suptitle(f"{where}, malloc {first['malloc']} (above 1: subkern is faster)", fontsize=9)
+    legend = f"malloc {first['malloc']}; above 1: subkern is faster"
+    figure.suptitle(f"{where}\n{legend}", fontsize=8)
     figure.legend(handles=list(found.values()), loc="lower center", ncols=len(found), fontsize=8)
     figure.tight_layout(rect=(0, 0.5 / size[1], 1, 1))
     figure.savefig(path, dpi=130)

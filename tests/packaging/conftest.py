@@ -75,15 +75,24 @@ class Venv:
         (self.site / "borrowed.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")
 
 
-@pytest.fixture
-def make_venv(tmp_path):
+@pytest.fixture(scope="session")
+def make_venv(tmp_path_factory):
     """Makes an empty virtual environment, by default of this Python."""
 
     def make(creator: Path | str = sys.executable) -> Venv:
-        run(creator, "-m", "venv", "--without-pip", tmp_path / "venv")
-        return Venv(tmp_path / "venv")
+        path = tmp_path_factory.mktemp("env") / "venv"
+        run(creator, "-m", "venv", "--without-pip", path)
+        return Venv(path)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def torch_venv(make_venv) -> Venv:
+    """An environment with torch and no subkern: an installed one would lend its native module."""
+    venv = make_venv()
+    venv.borrow_torch()
+    return venv
 
 
 @pytest.fixture(scope="session")

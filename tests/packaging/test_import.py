@@ -1,7 +1,6 @@
 """`import subkern` as an installed wheel: quiet, light, and not broken by a native module."""
 
 import shutil
-import sys
 
 import pytest
 
@@ -33,11 +32,11 @@ print(json.dumps({
 
 
 @pytest.fixture
-def python(unpacked_wheel, tmp_path):
-    """Runs code, or a script's arguments, on the wheel's files with the outer torch."""
+def python(unpacked_wheel, torch_venv, tmp_path):
+    """Runs Python on the wheel's files, in an environment that has torch."""
 
-    def call(*args, site=unpacked_wheel, cwd=tmp_path, answer=run_json, **env):
-        return answer(sys.executable, *args, cwd=cwd, env={"PYTHONPATH": str(site), **env})
+    def call(*args, site=unpacked_wheel, cwd=tmp_path, answer=run_json):
+        return answer(torch_venv.python, *args, cwd=cwd, env={"PYTHONPATH": str(site)})
 
     return call
 

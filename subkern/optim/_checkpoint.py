@@ -60,7 +60,7 @@ def _complete_group(
     kept = {key: value for key, value in current.items() if key not in ("params", "param_names")}
     group = kept | rename_aliases(optimizer._name, saved)
     check_group(optimizer._name, group)
-    return group
+    return group | {"betas": tuple(group["betas"])}  # distributed state dicts make it a list
 
 
 def _loaded(

@@ -14,13 +14,13 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-from sktest.backends import (  # noqa: E402, F401  (a plugin: pytest finds these by name)
+from sktest.backends import (  # noqa: F401  (a plugin: pytest finds these by name)
     backend,
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
 
-from subkern.backends import registry  # noqa: E402
+from subkern.backends import registry
 
 THREADS = 2
 

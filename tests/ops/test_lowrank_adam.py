@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from sktest.guard import LAYOUTS
 from sktest.lowrank import READ, WRITTEN, check_steps, compare, make
 
 from subkern.backends.cpu import products
@@ -21,6 +20,22 @@ RULES = {
     "fira_matrix": dict(rule="fira", granularity="matrix"),
     "fira_matrix_paper": dict(rule="fira", granularity="matrix", alpha_in_residual=False),
 }
+# decay, correct_bias, weight_decay, skip_nonfinite: every pair of values occurs.
+PAIRWISE = [
+    ("post", True, 0.1, True),
+    ("post", False, 0.0, False),
+    ("pre", True, 0.0, True),
+    ("pre", False, 0.1, True),
+    ("pre", True, 0.1, False),
+]
+PAIRS_OF_LAYOUTS = [
+    ("transposed", "transposed"),
+    ("offset", "offset"),
+    ("contiguous", "transposed"),
+    ("transposed", "offset"),
+    ("strided", "contiguous"),
+    ("contiguous", "strided"),
+]
 # (m, n, rank): 1, 2, primes, around vector and block widths, wide, tall, rank 1 and rank k.
 SHAPES = [
     (1, 1, 1),
@@ -41,8 +56,7 @@ SHAPES = [
     (256, 1024, 130),  # GQA's 1024 x 4096, scaled; above the small-matrix kernel
     (600, 133, 129),  # sums longer than one slice of torch.mm
 ]
-# Wider than one panel of the weight update, either way.
-LARGE = [(600, 1801, 136), (1801, 600, 136)]
+UNITS = [(140, 523, 33), (300, 901, 136)]
 
 
 def ids(shapes):
@@ -58,13 +72,11 @@ def fits(m, n, rank, side):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("side", SIDES)
 def test_options(backend, side, rule, dtype):
-    """Every combination of decay, bias correction, weight decay and skip_nonfinite."""
+    """Every pair of decay, bias correction, weight decay and skip_nonfinite."""
     options = dict(RULES[rule])
     rule = options.pop("rule")
-    for decay, correct_bias, weight_decay, skip in itertools.product(
-        ("post", "pre"), (True, False), (0.0, 0.1), (True, False)
-    ):
-        problem = make(33, 70, 5, side, rule, DTYPES[dtype], count=2, seed=1)
+    for decay, correct_bias, weight_decay, skip in PAIRWISE:
+        problem = make(33, 70, 5, side, rule, DTYPES[dtype], seed=1)
         check_steps(
             problem,
             backend,
@@ -84,29 +96,28 @@ def test_options(backend, side, rule, dtype):
 def test_shapes(backend, shape, side, rule, dtype):
     m, n, rank = shape
     rank = min(rank, m, n) if side == "full" else min(rank, m if side == "left" else n)
-    check_steps(make(m, n, rank, side, rule, DTYPES[dtype], count=2, seed=m * n), backend)
+    check_steps(make(m, n, rank, side, rule, DTYPES[dtype], seed=m * n), backend, steps=2)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rule", ["galore", "fira"])
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("shape", LARGE, ids=ids(LARGE))
-def test_large(backend, shape, side, rule, dtype):
+def test_large(backend, side, rule, dtype):
+    """Wider than one panel of the weight update, longer than one slice of a product."""
+    shape = (1801, 600, 136) if side == "right" else (600, 1801, 136)
     check_steps(make(*shape, side, rule, DTYPES[dtype]), backend, steps=1)
 
 
 @pytest.mark.parametrize("rule", ["galore", "fira"])
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize(
-    "shape", [(140, 523, 33), (600, 1801, 136)], ids=ids([(140, 523, 33), LARGE[0]])
-)
+@pytest.mark.parametrize("shape", UNITS, ids=ids(UNITS))
 def test_matrix_units(shape, side, rule, monkeypatch):
     """The bfloat16 products of machines with matrix units, which torch emulates elsewhere."""
     monkeypatch.setattr(products, "has_bf16_units", lambda: True)
     check_steps(make(*shape, side, rule, torch.bfloat16), "cpu", steps=2)
 
 
-@pytest.mark.parametrize("layouts", list(itertools.product(LAYOUTS, LAYOUTS)), ids="-".join)
+@pytest.mark.parametrize("layouts", PAIRS_OF_LAYOUTS, ids="-".join)
 @pytest.mark.parametrize("rule", ["galore", "fira"])
 @pytest.mark.parametrize("side", SIDES)
 def test_strided(backend, side, rule, layouts, guard):
@@ -118,7 +129,7 @@ def test_strided(backend, side, rule, layouts, guard):
         problem = problem.mapped(lambda t: guard.view(t, layouts[0]), ("params",))
         problem = problem.mapped(lambda t: guard.view(t, layouts[1]), ("grads",))
         problem = problem.mapped(guard.view, ("bases", "bases_right", *WRITTEN[1:]))
-        check_steps(problem, backend, steps=2)
+        check_steps(problem, backend, steps=1)
 
 
 @pytest.mark.parametrize("shape", [(8, 12, 2), (150, 160, 130)], ids=["small", "torch"])
@@ -284,22 +295,22 @@ def test_list_equals_one_at_a_time(backend, side, rule, shape):
     m, n, rank = shape
     rank = min(rank, m if side != "right" else n, min(m, n) if side == "full" else rank)
     for dtype in DTYPES.values():
-        together = make(m, n, rank, side, rule, dtype, count=7)
+        together = make(m, n, rank, side, rule, dtype, count=6)
         alone = together.clone()
         together.step(backend)
-        for i in range(7):
+        for i in range(6):
             alone.part(slice(i, i + 1)).step(backend)
         assert_same_bits(bits(together), bits(alone), "the list changed a result")
 
 
-@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ["galore", "fira", "fira_matrix"])
 @pytest.mark.parametrize("side", SIDES)
-def test_one_bad_member(backend, side, rule, poison):
+def test_one_bad_member(backend, side, rule):
     """A non-finite gradient skips its own matrix and changes no other one's result."""
     options = dict(RULES[rule])
     rule = options.pop("rule")
-    for dtype in DTYPES.values():
+    cases = itertools.product(DTYPES.values(), (math.nan, math.inf, -math.inf))
+    for dtype, poison in cases:
         problem = make(21, 34, 3, side, rule, dtype, count=3)
         clean = problem.clone()
         problem.grads[1][20, 0] = poison

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import torch
-from sktest.guard import Guard
-from sktest.tolerance import assert_close
 from torch import Tensor
 
+from sktest.guard import Guard
+from sktest.tolerance import assert_close
 from subkern.backends.cpu import products
 from subkern.ops import lowrank_adam_
 
@@ -167,7 +167,8 @@ def compare(got: Problem, exact: Problem, before: Problem, exact_intermediate: b
         return
     m, n = got.params[0].shape
     intermediate = None if exact_intermediate else got.intermediate
-    length = max(m, n, 1)  # the sums run over m, n and the rank, none longer than this
+    # Products sum over m, n and the rank; the norm in the limiter over the whole matrix.
+    lengths = dict.fromkeys(WRITTEN, max(m, n, 1)) | {"limiters": max(m * n, 1)}
     for name in WRITTEN:
         rows = zip(getattr(got, name), getattr(exact, name), getattr(before, name), strict=True)
         for i, (tensor, truth, start) in enumerate(rows):
@@ -177,7 +178,7 @@ def compare(got: Problem, exact: Problem, before: Problem, exact_intermediate: b
             work = torch.float64 if got.params[0].dtype == torch.float64 else torch.float32
             change = truth.double() - start.double()
             options = dict(work=work, intermediate=intermediate, change=change)
-            assert_close(f"{name}[{i}]", tensor, truth, length, **options)
+            assert_close(f"{name}[{i}]", tensor, truth, lengths[name], **options)
 
 
 def check_steps(problem: Problem, backend: str, steps: int = 3, growth: float = 1.7, **options):

@@ -6,8 +6,9 @@ differ from the exact value by::
     u(stored) |exact|  +  u(work) (OPERATIONS + CHAIN sqrt(length)) scale
 
 u is the unit round-off, scale the largest magnitude in the tensor, in what it was before the step
-or in its change: a sum that cancels keeps the error of its terms. Rounding errors are independent, hence the root. Where an intermediate result
-is stored in a narrower dtype, ``ROUNDINGS`` of its unit round-offs of the change are added.
+or in its change: a sum that cancels keeps the error of its terms. Rounding errors are independent,
+hence the root. Where an intermediate result is stored in a narrower dtype, ``ROUNDINGS`` of its
+unit round-offs of the change are added.
 """
 
 from __future__ import annotations

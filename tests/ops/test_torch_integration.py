@@ -1,0 +1,109 @@
+"""The torch ops: schema and fake (opcheck), torch.compile, meta tensors."""
+
+import pytest
+import torch
+from sktest.backends import refusal
+from sktest.lowrank import make
+
+import subkern
+from subkern.ops import adam_, lowrank_adam_
+
+BACKENDS = ("reference", "cpu")
+NUMBERS = dict(beta1=0.9, beta2=0.99, eps=1e-3, weight_decay=0.1, correct_bias=True, decay="post")
+LOWRANK = dict(scale=0.25, gamma=1.01, norm_eps=1e-8, alpha_in_residual=True, granularity="column")
+
+
+@pytest.fixture(params=BACKENDS)
+def served(request):
+    """The backends of this package that run without a GPU."""
+    if (reason := refusal("adam", request.param)) is not None:
+        pytest.skip(reason)
+    return request.param
+
+
+def adam_lists(dtype=torch.float32, device="cpu"):
+    big = [[torch.rand(s, dtype=dtype, device=device) for s in ((3, 5), (7,))] for _ in range(4)]
+    return [*big, *([torch.zeros((), device=device) for _ in range(2)] for _ in range(2))]
+
+
+def lowrank_lists(rule, side, dtype=torch.float32):
+    p = make(6, 9, 2, side, rule, dtype, count=2)
+    state = (p.exp_avgs, p.exp_avg_sqs, p.steps, p.skipped, p.limiters, p.bases_right)
+    return [p.params, p.grads, p.bases, *state]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_opcheck_adam(served, dtype):
+    lists = adam_lists(dtype)
+    lists[2:4] = [[t.float() for t in tensors] for tensors in lists[2:4]]
+    options = dict(lr=torch.tensor(0.1), skip_nonfinite=True, backend=served, **NUMBERS)
+    torch.library.opcheck(torch.ops.subkern.adam_.default, tuple(lists), options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("rule", ["galore", "fira"])
+def test_opcheck_lowrank_adam(served, rule, dtype):
+    for side in ("left", "full"):
+        options = dict(lr=torch.tensor(0.1), side=side, rule=rule, skip_nonfinite=True)
+        options |= dict(backend=served, **NUMBERS, **LOWRANK)
+        lists = tuple(lowrank_lists(rule, side, dtype))
+        torch.library.opcheck(torch.ops.subkern.lowrank_adam_.default, lists, options)
+
+
+def clone(lists):
+    return [[t.clone() for t in tensors] for tensors in lists]
+
+
+def flat(lists):
+    return [t for tensors in lists for t in tensors]
+
+
+def test_compile_adam(served):
+    def function(*lists):
+        adam_(*lists, lr=0.1, weight_decay=0.1, backend=served)
+        return lists[0][0] * 2
+
+    lists = adam_lists()
+    eager = clone(lists)
+    expected = function(*eager)
+    got = torch.compile(function, fullgraph=True)(*lists)
+    assert torch.equal(got, expected)
+    for a, b in zip(flat(lists), flat(eager), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_compile_lowrank_adam(served):
+    def function(*lists):
+        lowrank_adam_(*lists, lr=0.1, rule="fira", side="left", scale=0.25, backend=served)
+        return lists[0][0] * 2
+
+    lists = lowrank_lists("fira", "left")
+    eager = clone(lists)
+    expected = function(*eager)
+    got = torch.compile(function, fullgraph=True)(*lists)
+    assert torch.equal(got, expected)
+    for a, b in zip(flat(lists), flat(eager), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_compiled_code_honours_the_context(served):
+    """The backend is picked when the compiled graph runs, not when it is traced."""
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def function(*lists):
+        adam_(*lists, lr=0.1)
+
+    function(*adam_lists())
+    with subkern.backend("cuda"), pytest.raises(subkern.BackendUnavailableError):
+        function(*adam_lists())
+
+
+def test_meta_tensors_pass_without_arithmetic():
+    """Shapes alone: what torch.compile and a dry run on the meta device need."""
+    lists = adam_lists(device="meta")
+    adam_(*lists, lr=0.1)
+    lists = [[t.to("meta") for t in tensors] for tensors in lowrank_lists("fira", "left")]
+    lowrank_adam_(*lists, lr=0.1, rule="fira")
+    lists[2] = [torch.zeros(6, 7, device="meta")] * 2
+    with pytest.raises(ValueError, match="rank"):
+        lowrank_adam_(*lists, lr=0.1, rule="fira")

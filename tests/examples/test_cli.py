@@ -27,7 +27,7 @@ def environment(script):
 def test_three_methods_end_to_end(script, text_file, tmp_path):
     done = subprocess.run(
         command(script, text_file, tmp_path, "--steps", "10"),
-        env=environment(script), capture_output=True, text=True, timeout=300,
+        env=environment(script), capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     saved = json.loads((tmp_path / "results.json").read_text())
@@ -63,7 +63,7 @@ def test_interrupt_leaves_a_checkpoint_that_resumes(script, text_file, tmp_path)
                 break
         time.sleep(0.5)
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=120)
+        out, err = child.communicate(timeout=600)
     finally:
         child.kill()
     assert child.returncode == 130, err
@@ -74,7 +74,7 @@ def test_interrupt_leaves_a_checkpoint_that_resumes(script, text_file, tmp_path)
     assert 1 <= step < 400
     done = subprocess.run(
         command(script, text_file, tmp_path, *more, "--resume"),
-        env=environment(script), capture_output=True, text=True, timeout=300,
+        env=environment(script), capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"resumed at step {step}" in done.stdout

@@ -1,0 +1,21 @@
+"""The examples in the public docstrings run."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = (
+    "subkern.backends.registry",
+    "subkern.ops.adam",
+    "subkern.ops.lowrank_adam",
+    "subkern.optim.fira",
+    "subkern.optim.galore",
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0

@@ -12,15 +12,15 @@
 
 namespace subkern {
 
-// The sums of one parameter in a chunk's scratch. A sum over rows comes in parts of kTileRows rows.
+// The sums of one parameter in a chunk's scratch. A sum over rows comes in parts.
 struct FiraLayout {
   int64_t r_columns, r_parts, x_columns, x_parts;
 
   FiraLayout(int64_t rows, int64_t cols, int column_axis, int64_t x_rows, int64_t x_cols)
       : r_columns(column_axis == 1 ? cols : rows),
-        r_parts(column_axis == 1 ? blocks_of(rows, kTileRows) : 1),
+        r_parts(column_axis == 1 ? blocks_of(rows, kSumRows) : 1),
         x_columns(column_axis == 1 ? x_cols : x_rows),
-        x_parts(blocks_of(column_axis == 1 ? x_rows : x_cols, kTileRows)) {}
+        x_parts(blocks_of(column_axis == 1 ? x_rows : x_cols, kNormRows)) {}
   int64_t floats() const { return 2 * r_parts * r_columns + x_parts * x_columns; }
 };
 
@@ -108,7 +108,7 @@ class FiraTiles {
         x_stride_(by_column_ ? c.x_row_stride : c.x_col_stride),
         x_column_stride_(by_column_ ? c.x_col_stride : c.x_row_stride),
         x_by_rows_(x_stride_ != 1 && x_column_stride_ == 1),
-        sums_(c, x_by_rows_ ? blocks_of(x_len_, kTileRows) : 1),
+        sums_(c, x_by_rows_ ? blocks_of(x_len_, kNormRows) : 1),
         r_block_(by_column_ ? kTileCols : rows_per_block(c.cols)),
         x_block_(x_by_rows_ ? kTileCols : rows_per_block(x_len_)) {}
 
@@ -134,11 +134,11 @@ class FiraTiles {
 
   void norms(int64_t p, int64_t tile) const {
     const auto [part, from] = place(tile, sums_.x_columns, x_block_);
-    const int64_t first = x_by_rows_ ? part * kTileRows : 0;
+    const int64_t first = x_by_rows_ ? part * kNormRows : 0;
     const ColumnsBlock block{
         at(c_.X[p], c_.x_dtype, first * x_stride_ + from * x_column_stride_),
         c_.x_dtype,
-        x_by_rows_ ? std::min(kTileRows, x_len_ - first) : x_len_,
+        x_by_rows_ ? std::min(kNormRows, x_len_ - first) : x_len_,
         x_stride_,
         std::min(x_block_, sums_.x_columns - from),
         x_column_stride_};
@@ -154,13 +154,13 @@ class FiraTiles {
 
   MomentsBlock r_tile(int64_t p, int64_t part, int64_t from) const {
     const int64_t columns = std::min(r_block_, sums_.r_columns - from);
-    const int64_t first = part * kTileRows;
+    const int64_t first = part * kSumRows;
     const int64_t offset = by_column_ ? first * c_.cols + from : from * c_.cols;
     return {at(c_.R[p], c_.r_dtype, offset),
             c_.r_dtype,
             c_.exp_avg[p] + offset,
             c_.exp_avg_sq[p] + offset,
-            by_column_ ? std::min(kTileRows, c_.rows - first) : columns,
+            by_column_ ? std::min(kSumRows, c_.rows - first) : columns,
             by_column_ ? columns : c_.cols,
             c_.cols};
   }

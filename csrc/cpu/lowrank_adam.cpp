@@ -17,32 +17,6 @@ SUBKERN_INLINE void add_square(float* total, Vec x, Lanes lanes) {
   store(total, fma(x, x, load(total, lanes)), lanes);
 }
 
-// Sum of squares along contiguous memory, in four chains per lane.
-template <class T>
-float sum_of_squares(const T* x, int64_t n) {
-  Vec a = zero(), b = zero(), c = zero(), d = zero();
-  double total = 0.0;
-  int64_t i = 0, chained = 0;
-  for (; i + 4 * kWidth <= n; i += 4 * kWidth) {
-    const Vec x0 = load(x + i, All{}), x1 = load(x + i + kWidth, All{});
-    const Vec x2 = load(x + i + 2 * kWidth, All{}), x3 = load(x + i + 3 * kWidth, All{});
-    a = fma(x0, x0, a);
-    b = fma(x1, x1, b);
-    c = fma(x2, x2, c);
-    d = fma(x3, x3, d);
-    if (++chained == kChain) {
-      total += sum(add(add(a, b), add(c, d)));
-      a = b = c = d = zero();
-      chained = 0;
-    }
-  }
-  for_vectors(n - i, [&](int64_t j, auto lanes) {
-    const Vec rest = load(x + i + j, lanes);
-    a = fma(rest, rest, a);
-  });
-  return static_cast<float>(total + sum(add(add(a, b), add(c, d))));
-}
-
 template <class T>
 void galore_block(T* R, float* M, float* V, int64_t n, const AdamConstants& adam, float factor) {
   const AdamCore core(adam);
@@ -127,17 +101,51 @@ void fira_direction(T* R, const MomentsBlock& block, float eps, float factor, fl
   }
 }
 
-template <class T>
-void norms_of_contiguous_columns(const T* X, const ColumnsBlock& block, float* xx) {
-  for (int64_t j = 0; j < block.count; ++j) {
-    xx[j] = sum_of_squares(X + j * block.column_stride, block.len);
+// kColumns contiguous columns side by side: memory serves as many streams.
+template <int kColumns, class T>
+void norms_along_memory(const T* X, int64_t stride, int64_t len, float* xx) {
+  double totals[kColumns] = {};
+  for (int64_t begin = 0; begin < len; begin += kChain * kWidth) {
+    Vec chains[kColumns];
+    for (int c = 0; c < kColumns; ++c) chains[c] = zero();
+    for_vectors(smaller(len - begin, kChain * kWidth), [&](int64_t i, auto lanes) {
+      for (int c = 0; c < kColumns; ++c) {
+        const Vec x = load(X + c * stride + begin + i, lanes);
+        chains[c] = fma(x, x, chains[c]);
+      }
+    });
+    for (int c = 0; c < kColumns; ++c) totals[c] += sum(chains[c]);
   }
+  for (int c = 0; c < kColumns; ++c) xx[c] = static_cast<float>(totals[c]);
 }
 
 template <class T>
+void norms_of_contiguous_columns(const T* X, const ColumnsBlock& block, float* xx) {
+  const int64_t stride = block.column_stride;
+  int64_t j = 0;
+  for (; j + 4 <= block.count; j += 4) {
+    norms_along_memory<4>(X + j * stride, stride, block.len, xx + j);
+  }
+  for (; j < block.count; ++j) norms_along_memory<1>(X + j * stride, stride, block.len, xx + j);
+}
+
+// Rows pass four at a time, so that memory serves four streams; each column still adds in order.
+template <class T>
 void norms_across_rows(const T* X, const ColumnsBlock& block, float* xx) {
   clear(xx, block.count);
-  for (int64_t i = 0; i < block.len; ++i) {
+  int64_t i = 0;
+  for (; i + 4 <= block.len; i += 4) {
+    const T* row = X + i * block.stride;
+    for_vectors(block.count, [&](int64_t j, auto lanes) {
+      Vec total = load(xx + j, lanes);
+      for (int64_t s = 0; s < 4; ++s) {
+        const Vec x = load(row + s * block.stride + j, lanes);
+        total = fma(x, x, total);
+      }
+      store(xx + j, total, lanes);
+    });
+  }
+  for (; i < block.len; ++i) {
     const T* row = X + i * block.stride;
     for_vectors(block.count,
                 [&](int64_t j, auto lanes) { add_square(xx + j, load(row + j, lanes), lanes); });

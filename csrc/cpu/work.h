@@ -15,8 +15,9 @@ struct Kernels {
 
 constexpr int64_t kBlock = 16384;        // elements of a contiguous block
 constexpr int64_t kWave = 1 << 18;       // elements whose gradients stay in cache after a check
-constexpr int64_t kTileRows = 64;        // a tile that sums over rows: terms per sum,
-constexpr int64_t kTileCols = 1024;      // and columns
+constexpr int64_t kSumRows = 32;         // rows of a tile of R that sums over rows,
+constexpr int64_t kNormRows = 64;        // the same for X,
+constexpr int64_t kTileCols = 4096;      // and columns of both
 constexpr int64_t kThreadWorth = 32768;  // elements that repay waking a thread
 
 inline int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / block; }

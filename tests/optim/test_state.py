@@ -142,7 +142,8 @@ def test_state_dict_hooks(cls):
     for _ in range(2):
         loaded.load_state_dict(optimizer.state_dict())
     assert seen == ["save", {torch.float32}] * 2
-    assert [len(h) for h in (loaded._optimizer_load_state_dict_pre_hooks,)] == [1]
+    # Our own hooks are gone after each load.
+    assert len(loaded._optimizer_load_state_dict_pre_hooks) == 1
 
 
 @pytest.mark.parametrize("cls", METHODS)

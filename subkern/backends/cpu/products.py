@@ -48,6 +48,10 @@ def product(A: Tensor, B: Tensor, out: Tensor, beta: float = 0.0) -> None:
     if _is_small(m, n, k):
         _native_product(A, B, out, beta)
         return
+    if beta not in (0.0, 1.0):
+        # MKL rounds any other beta differently on one thread and on two.
+        out.mul_(beta)
+        beta = 1.0
     for start in range(0, k, SUM_SLICE):
         stop = min(start + SUM_SLICE, k)
         torch.addmm(out, A[:, start:stop], B[start:stop], beta=1.0 if start else beta, out=out)

@@ -128,7 +128,7 @@ def lowrank_adam_(
 def _chunks(params: Sequence[Tensor], grads: Sequence[Tensor], plan: _Plan) -> Iterator[slice]:
     """Runs of parameters with equal strides whose scratch stays within CHUNK_BYTES."""
     rows, cols = plan.lowrank
-    longest = max(1, CHUNK_BYTES // (4 * rows * cols))
+    longest = max(1, CHUNK_BYTES // (4 * max(1, rows * cols)))
     start = 0
     for i in range(1, len(params) + 1):
         if i < len(params) and i - start < longest:

@@ -155,7 +155,7 @@ def test_expanded_gradient(backend, rule):
     """The gradient of a sum is one row seen m times."""
     problem = make(9, 33, 2, "right", rule)
     problem.grads = [problem.grads[0][:1].clone().expand(9, 33)]
-    check_steps(problem, backend, steps=1)
+    check_steps(problem, backend, steps=1, growth=1)
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -293,7 +293,9 @@ def assert_same_bits(a, b, message):
 @pytest.mark.parametrize("side", SIDES)
 def test_list_equals_one_at_a_time(backend, side, rule, shape):
     m, n, rank = shape
-    rank = min(rank, m if side != "right" else n, min(m, n) if side == "full" else rank)
+    if side != "left":
+        n = min(n, 181)  # the projected gradient of the other sides is small anyway
+    rank = min(rank, {"left": m, "right": n, "full": min(m, n)}[side])
     for dtype in DTYPES.values():
         together = make(m, n, rank, side, rule, dtype, count=6)
         alone = together.clone()

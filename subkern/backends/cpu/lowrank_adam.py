@@ -89,6 +89,10 @@ def lowrank_adam_(
 ) -> None:
     """See :func:`subkern.ops.lowrank_adam.lowrank_adam_`."""
     (m, n), rank, rate = params[0].shape, bases[0].shape[1], float(lr)
+    if m * n == 0:  # nothing to project: the kernels take matrices with elements
+        for step in steps:
+            step.add_(1)
+        return
     full = side == "full"
     residual_scale = scale if alpha_in_residual else 1.0
     factor = 1.0 - rate * weight_decay
@@ -128,7 +132,7 @@ def lowrank_adam_(
 def _chunks(params: Sequence[Tensor], grads: Sequence[Tensor], plan: _Plan) -> Iterator[slice]:
     """Runs of parameters with equal strides whose scratch stays within CHUNK_BYTES."""
     rows, cols = plan.lowrank
-    longest = max(1, CHUNK_BYTES // (4 * max(1, rows * cols)))
+    longest = max(1, CHUNK_BYTES // (4 * rows * cols))
     start = 0
     for i in range(1, len(params) + 1):
         if i < len(params) and i - start < longest:

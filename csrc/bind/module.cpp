@@ -54,11 +54,10 @@ std::vector<bool> to_bools(const std::vector<unsigned char>& flags) {
 }
 
 std::vector<bool> adam(const Addresses& W, const Addresses& G, const Addresses& exp_avg,
-                       const Addresses& exp_avg_sq, const Addresses& step,
-                       const Addresses& skipped, const std::vector<std::int64_t>& numel,
-                       int w_dtype, double lr, double beta1, double beta2, double eps,
-                       double decay, double update_scale, bool correct_bias, bool skip_nonfinite,
-                       int threads) {
+                       const Addresses& exp_avg_sq, const Addresses& step, const Addresses& skipped,
+                       const std::vector<std::int64_t>& numel, int w_dtype, double lr, double beta1,
+                       double beta2, double eps, double decay, double update_scale,
+                       bool correct_bias, bool skip_nonfinite, int threads) {
   const Check check("adam");
   const std::size_t count = W.size();
   check.length("numel", numel, count);
@@ -99,13 +98,13 @@ std::vector<bool> adam(const Addresses& W, const Addresses& G, const Addresses& 
 }
 
 Rule to_rule(const Check& check, int rule) {
-  if (rule != kGalore && rule != kFira) check.fail("rule", "be 0 (galore) or 1 (fira)", std::to_string(rule));
+  if (rule != kGalore && rule != kFira)
+    check.fail("rule", "be 0 (galore) or 1 (fira)", std::to_string(rule));
   return static_cast<Rule>(rule);
 }
 
 std::int64_t workspace_floats(std::int64_t count, std::int64_t rows, std::int64_t cols,
-                              int column_axis, std::int64_t x_rows, std::int64_t x_cols,
-                              int rule) {
+                              int column_axis, std::int64_t x_rows, std::int64_t x_cols, int rule) {
   const Check check("lowrank_adam_workspace");
   check.size("count", count);
   check.elements("rows", rows, "cols", cols);
@@ -115,15 +114,17 @@ std::int64_t workspace_floats(std::int64_t count, std::int64_t rows, std::int64_
                                 to_rule(check, rule));
 }
 
-std::vector<bool> moments(
-    const Addresses& R, const Addresses& exp_avg, const Addresses& exp_avg_sq,
-    const Addresses& step, const Addresses& skipped, std::int64_t rows, std::int64_t cols,
-    int column_axis, int r_dtype, double lr, double beta1, double beta2, double eps, double decay,
-    double update_scale, bool correct_bias, double scale, bool skip_nonfinite, int rule,
-    const Addresses& X, int x_dtype, std::int64_t x_rows, std::int64_t x_cols,
-    std::int64_t x_row_stride, std::int64_t x_col_stride, const Addresses& limiter,
-    const Addresses& coef, double gamma, double norm_eps, double residual_scale, bool matrix_norm,
-    bool skip_residual, Address workspace, std::int64_t workspace_floats, int threads) {
+std::vector<bool> moments(const Addresses& R, const Addresses& exp_avg, const Addresses& exp_avg_sq,
+                          const Addresses& step, const Addresses& skipped, std::int64_t rows,
+                          std::int64_t cols, int column_axis, int r_dtype, double lr, double beta1,
+                          double beta2, double eps, double decay, double update_scale,
+                          bool correct_bias, double scale, bool skip_nonfinite, int rule,
+                          const Addresses& X, int x_dtype, std::int64_t x_rows, std::int64_t x_cols,
+                          std::int64_t x_row_stride, std::int64_t x_col_stride,
+                          const Addresses& limiter, const Addresses& coef, double gamma,
+                          double norm_eps, double residual_scale, bool matrix_norm,
+                          bool skip_residual, Address workspace, std::int64_t workspace_floats,
+                          int threads) {
   const Check check("lowrank_adam_moments");
   const std::size_t count = R.size();
   const bool filled = check.elements("rows", rows, "cols", cols) > 0;
@@ -157,9 +158,9 @@ std::vector<bool> moments(
     check.pointers("coef", coef, count, columns > 0);
     if (!(gamma > 0.0)) check.fail("gamma", "be positive", std::to_string(gamma));
     const std::int64_t needed =
-        skip_residual ? 0
-                      : lowrank_adam_workspace(chunk.count, rows, cols, column_axis, x_rows,
-                                               x_cols, kFira);
+        skip_residual
+            ? 0
+            : lowrank_adam_workspace(chunk.count, rows, cols, column_axis, x_rows, x_cols, kFira);
     if (workspace_floats < needed) {
       check.fail("workspace_floats", "be at least " + std::to_string(needed),
                  std::to_string(workspace_floats));
@@ -201,11 +202,10 @@ std::vector<bool> moments(
   return to_bools(flags);
 }
 
-void apply(Address W, int w_dtype, std::int64_t w_row_stride, std::int64_t w_col_stride,
-           Address T, int t_dtype, std::int64_t t_row_stride, std::int64_t t_col_stride,
-           Address X, int x_dtype, std::int64_t x_row_stride, std::int64_t x_col_stride,
-           Address coef, int coef_axis, std::int64_t rows, std::int64_t cols, double decay,
-           int threads) {
+void apply(Address W, int w_dtype, std::int64_t w_row_stride, std::int64_t w_col_stride, Address T,
+           int t_dtype, std::int64_t t_row_stride, std::int64_t t_col_stride, Address X,
+           int x_dtype, std::int64_t x_row_stride, std::int64_t x_col_stride, Address coef,
+           int coef_axis, std::int64_t rows, std::int64_t cols, double decay, int threads) {
   const Check check("lowrank_adam_apply");
   const bool filled = check.elements("rows", rows, "cols", cols) > 0;
   check.pointer("W", W, filled);
@@ -230,10 +230,18 @@ void gemm(Address A, std::int64_t a_row_stride, std::int64_t a_col_stride, Addre
   check.pointer("B", B, check.elements("k", k, "n", n) > 0 && m > 0);
   check.pointer("C", C, check.elements("m", m, "n", n) > 0);
   check.threads(threads);
-  const Gemm product{as<const float>(A), a_row_stride, a_col_stride,
-                     as<const float>(B), b_row_stride, b_col_stride,
-                     as<float>(C),       c_row_stride, 1,
-                     m,                  n,            k,
+  const Gemm product{as<const float>(A),
+                     a_row_stride,
+                     a_col_stride,
+                     as<const float>(B),
+                     b_row_stride,
+                     b_col_stride,
+                     as<float>(C),
+                     c_row_stride,
+                     1,
+                     m,
+                     n,
+                     k,
                      static_cast<float>(beta)};
   {
     py::gil_scoped_release release;
@@ -257,11 +265,11 @@ PYBIND11_MODULE(_C, m) {
   m.def("lowrank_adam_moments", &subkern::moments, py::kw_only(), arg("R"), arg("exp_avg"),
         arg("exp_avg_sq"), arg("step"), arg("skipped"), arg("rows"), arg("cols"),
         arg("column_axis"), arg("r_dtype"), arg("lr"), arg("beta1"), arg("beta2"), arg("eps"),
-        arg("decay"), arg("update_scale"), arg("correct_bias"), arg("scale"),
-        arg("skip_nonfinite"), arg("rule"), arg("X"), arg("x_dtype"), arg("x_rows"),
-        arg("x_cols"), arg("x_row_stride"), arg("x_col_stride"), arg("limiter"), arg("coef"),
-        arg("gamma"), arg("norm_eps"), arg("residual_scale"), arg("matrix_norm"),
-        arg("skip_residual"), arg("workspace"), arg("workspace_floats"), arg("threads"),
+        arg("decay"), arg("update_scale"), arg("correct_bias"), arg("scale"), arg("skip_nonfinite"),
+        arg("rule"), arg("X"), arg("x_dtype"), arg("x_rows"), arg("x_cols"), arg("x_row_stride"),
+        arg("x_col_stride"), arg("limiter"), arg("coef"), arg("gamma"), arg("norm_eps"),
+        arg("residual_scale"), arg("matrix_norm"), arg("skip_residual"), arg("workspace"),
+        arg("workspace_floats"), arg("threads"),
         "Moments and direction of a chunk of projected gradients; returns the skipped flags.");
   m.def("lowrank_adam_apply", &subkern::apply, py::kw_only(), arg("W"), arg("w_dtype"),
         arg("w_row_stride"), arg("w_col_stride"), arg("T"), arg("t_dtype"), arg("t_row_stride"),
@@ -274,7 +282,6 @@ PYBIND11_MODULE(_C, m) {
         arg("correct_bias"), arg("skip_nonfinite"), arg("threads"),
         "Adam on a list of parameters; returns the skipped flags.");
   m.def("gemm", &subkern::gemm, py::kw_only(), arg("A"), arg("a_row_stride"), arg("a_col_stride"),
-        arg("B"), arg("b_row_stride"), arg("b_col_stride"), arg("C"), arg("c_row_stride"),
-        arg("m"), arg("n"), arg("k"), arg("beta"), arg("threads"),
-        "C = beta * C + A @ B in fp32.");
+        arg("B"), arg("b_row_stride"), arg("b_col_stride"), arg("C"), arg("c_row_stride"), arg("m"),
+        arg("n"), arg("k"), arg("beta"), arg("threads"), "C = beta * C + A @ B in fp32.");
 }

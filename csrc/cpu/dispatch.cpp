@@ -163,12 +163,12 @@ void walk(const Kernels& kernels, const Gradients& g, const AdamOptions& options
   int checked = Pipeline::kNothing;
   const auto add_update = [&] {
     if (checked_wave == nullptr) return;
-    pipeline.add(checked_wave->blocks.total(), checked, [&g, &update, wave = checked_wave](
-                                                            int64_t task) {
-      const auto [position, block] = wave->blocks.find(wave->blocks.total() - 1 - task);
-      const int64_t p = wave->begin + position, from = block * kBlock;
-      if (!g.flags[p]) update(p, from, std::min(kBlock, g.size(p) - from));
-    });
+    pipeline.add(
+        checked_wave->blocks.total(), checked, [&g, &update, wave = checked_wave](int64_t task) {
+          const auto [position, block] = wave->blocks.find(wave->blocks.total() - 1 - task);
+          const int64_t p = wave->begin + position, from = block * kBlock;
+          if (!g.flags[p]) update(p, from, std::min(kBlock, g.size(p) - from));
+        });
   };
   for (const Wave& wave : waves) {
     const int check = add_check(pipeline, kernels, g, options, wave);
@@ -230,8 +230,7 @@ void sk_adam(const AdamList& list, const AdamOptions& options, unsigned char* fl
   const Kernels& kernels = active_kernels();
   std::fill(flags, flags + list.count, 0);
   std::vector<double> eta(list.count);
-  const Gradients g{list.G,    list.dtype,   list.numel, 0,
-                    list.step, list.skipped, flags,      eta.data()};
+  const Gradients g{list.G, list.dtype, list.numel, 0, list.step, list.skipped, flags, eta.data()};
   const AdamConstants adam = constants_of(options);
   const float decay = static_cast<float>(options.decay);
   walk(kernels, g, options, list.count, [&](int64_t p, int64_t from, int64_t n) {
@@ -252,8 +251,7 @@ void sk_lowrank_adam_moments(const LowrankAdamChunk& c, const AdamOptions& optio
   const Kernels& kernels = active_kernels();
   std::fill(flags, flags + c.count, 0);
   std::vector<double> eta(c.count);
-  const Gradients g{c.R,    c.r_dtype, nullptr, c.rows * c.cols,
-                    c.step, c.skipped, flags,   eta.data()};
+  const Gradients g{c.R, c.r_dtype, nullptr, c.rows * c.cols, c.step, c.skipped, flags, eta.data()};
   if (c.rule == kFira && !c.skip_residual) {
     moments_fira(kernels, g, c, options);
     return;
@@ -261,8 +259,7 @@ void sk_lowrank_adam_moments(const LowrankAdamChunk& c, const AdamOptions& optio
   const AdamConstants adam = constants_of(options);
   walk(kernels, g, options, c.count, [&](int64_t p, int64_t from, int64_t n) {
     kernels.sk_galore_block(at(c.R[p], c.r_dtype, from), c.r_dtype, c.exp_avg[p] + from,
-                            c.exp_avg_sq[p] + from, n, adam,
-                            static_cast<float>(-eta[p] * c.scale));
+                            c.exp_avg_sq[p] + from, n, adam, static_cast<float>(-eta[p] * c.scale));
   });
   if (c.rule == kFira) {
     const int64_t columns = c.column_axis == 1 ? c.x_cols : c.x_rows;
@@ -313,12 +310,15 @@ void sk_gemm(const Gemm& gemm, int threads) {
     std::swap(g.a_row_stride, g.b_col_stride);
     std::swap(g.a_col_stride, g.b_row_stride);
   }
-  const int64_t down = blocks_of(g.m, kGemmRows), across = blocks_of(g.n, kGemmCols);
+  const bool shallow = g.m > 2 && g.k <= kGemmShallow;
+  const int64_t tile_rows = shallow ? kGemmRows / 4 : kGemmRows;
+  const int64_t tile_cols = shallow ? kGemmShallowCols : kGemmCols;
+  const int64_t down = blocks_of(g.m, tile_rows), across = blocks_of(g.n, tile_cols);
   const int64_t work = g.m * g.n * std::max<int64_t>(1, g.k) / 8;  // a product is cheaper to feed
 #pragma omp parallel for schedule(dynamic) num_threads(team_for(work, threads))
   for (int64_t tile = 0; tile < down * across; ++tile) {
-    const int64_t i = tile % down * kGemmRows, j = tile / down * kGemmCols;
-    kernels.sk_gemm_tile(g, i, std::min(kGemmRows, g.m - i), j, std::min(kGemmCols, g.n - j));
+    const int64_t i = tile % down * tile_rows, j = tile / down * tile_cols;
+    kernels.sk_gemm_tile(g, i, std::min(tile_rows, g.m - i), j, std::min(tile_cols, g.n - j));
   }
 }
 

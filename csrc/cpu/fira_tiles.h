@@ -27,15 +27,11 @@ struct FiraLayout {
 class FiraSums : public FiraLayout {
  public:
   FiraSums(const LowrankAdamChunk& c, int64_t x_parts_in_use)
-      : FiraLayout(c.rows, c.cols, c.column_axis, c.x_rows, c.x_cols),
-        c_(c),
-        floats_(floats()) {
+      : FiraLayout(c.rows, c.cols, c.column_axis, c.x_rows, c.x_cols), c_(c), floats_(floats()) {
     x_parts = x_parts_in_use;
   }
 
-  float* nn(int64_t p, int64_t part) const {
-    return c_.workspace + p * floats_ + part * r_columns;
-  }
+  float* nn(int64_t p, int64_t part) const { return c_.workspace + p * floats_ + part * r_columns; }
   float* rr(int64_t p, int64_t part) const { return nn(p, r_parts + part); }
   float* xx(int64_t p, int64_t part) const { return nn(p, 2 * r_parts) + part * x_columns; }
 
@@ -128,20 +124,19 @@ class FiraTiles {
     const float* coef = c_.coef[p] + (c_.matrix_norm ? 0 : from);
     kernels_.sk_fira_direction(r_tile(p, part, from), adam_.eps,
                                static_cast<float>(-eta * c_.scale),
-                               static_cast<float>(-c_.residual_scale),
-                               per_column ? coef : nullptr, coef, c_.matrix_norm ? 0 : 1);
+                               static_cast<float>(-c_.residual_scale), per_column ? coef : nullptr,
+                               coef, c_.matrix_norm ? 0 : 1);
   }
 
   void norms(int64_t p, int64_t tile) const {
     const auto [part, from] = place(tile, sums_.x_columns, x_block_);
     const int64_t first = x_by_rows_ ? part * kNormRows : 0;
-    const ColumnsBlock block{
-        at(c_.X[p], c_.x_dtype, first * x_stride_ + from * x_column_stride_),
-        c_.x_dtype,
-        x_by_rows_ ? std::min(kNormRows, x_len_ - first) : x_len_,
-        x_stride_,
-        std::min(x_block_, sums_.x_columns - from),
-        x_column_stride_};
+    const ColumnsBlock block{at(c_.X[p], c_.x_dtype, first * x_stride_ + from * x_column_stride_),
+                             c_.x_dtype,
+                             x_by_rows_ ? std::min(kNormRows, x_len_ - first) : x_len_,
+                             x_stride_,
+                             std::min(x_block_, sums_.x_columns - from),
+                             x_column_stride_};
     kernels_.sk_column_norms(block, sums_.xx(p, part) + from);
   }
 

@@ -1,5 +1,6 @@
 // One tile of C = beta C + A B. Each element is summed over k in blocks of kDepth: within a block
-// in order, by one fused multiply-add per term; the blocks are then added to C in order.
+// in order, by one fused multiply-add per term (dot products: in order per lane); the blocks are
+// then added to C in order.
 #include "kernels.h"
 #include "simd.h"
 
@@ -9,7 +10,8 @@ namespace {
 
 constexpr int64_t kDepth = 256;
 constexpr int64_t kPanel = 2 * kWidth;  // columns of the register tile
-constexpr int64_t kDotRows = 2;         // rows that dot products serve
+constexpr int64_t kDotRows = 2;         // rows that dot products serve, and
+constexpr int64_t kDotDepth = 4096;     // their terms per block
 
 struct Block {  // the part of the sum in hand
   int64_t begin, depth;
@@ -152,42 +154,79 @@ void full_tile(const Gemm& g, const Block& block, int64_t i, int64_t rows, int64
   }
 }
 
+// Few terms per sum: rows of C one after the other, at the pace of memory.
+void shallow_tile(const Gemm& g, const Block& block, int64_t i, int64_t rows, int64_t j,
+                  int64_t cols) {
+  float packed[kGemmShallow * kGemmShallowCols];
+  const float* b = g.B + block.begin * g.b_row_stride + j;
+  int64_t b_stride = g.b_row_stride;
+  if (g.b_col_stride != 1) {
+    b_stride = (cols + kWidth - 1) / kWidth * kWidth;
+    pack_b(g, block, j, cols, b_stride, packed);
+    b = packed;
+  }
+  for (int64_t r = i; r < i + rows; ++r) {
+    const float* a = g.A + r * g.a_row_stride + block.begin * g.a_col_stride;
+    float* c_row = g.C + r * g.c_row_stride + j * g.c_col_stride;
+    for_vectors(cols, [&](int64_t c, auto lanes) {
+      Vec sums = zero();
+      for (int64_t p = 0; p < block.depth; ++p) {
+        sums = fma(splat(a[p * g.a_col_stride]), load(b + p * b_stride + c, lanes), sums);
+      }
+      const int count = static_cast<int>(smaller(cols - c, kWidth));
+      add_to_c(c_row + c * g.c_col_stride, g.c_col_stride, sums, g, block, lanes, count);
+    });
+  }
+}
+
+// kColumns columns of B against the rows packed in a.
+template <int kColumns>
+SUBKERN_INLINE void dot_columns(const Gemm& g, const Block& block, const float (*a)[kDotDepth],
+                                int64_t i, int64_t rows, int64_t c) {
+  const float* b = g.B + block.begin + c * g.b_col_stride;
+  for (int64_t r = 0; r < rows; ++r) {
+    Vec sums[kColumns];
+    for (int s = 0; s < kColumns; ++s) sums[s] = zero();
+    for_vectors(block.depth, [&](int64_t p, auto lanes) {
+      const Vec left = load(a[r] + p, lanes);
+      for (int s = 0; s < kColumns; ++s) {
+        sums[s] = fma(left, load(b + s * g.b_col_stride + p, lanes), sums[s]);
+      }
+    });
+    for (int s = 0; s < kColumns; ++s) {
+      float* target = g.C + (i + r) * g.c_row_stride + (c + s) * g.c_col_stride;
+      add_to_c(target, 1, splat(sum(sums[s])), g, block, First{1}, 1);
+    }
+  }
+}
+
 // Few rows and columns of B contiguous along k: dot products, whose lanes share the sum.
-void dot_tile(const Gemm& g, const Block& block, int64_t i, int64_t rows, int64_t j,
-              int64_t cols) {
-  float a[kDotRows][kDepth];
+void dot_tile(const Gemm& g, const Block& block, int64_t i, int64_t rows, int64_t j, int64_t cols) {
+  float a[kDotRows][kDotDepth];
   for (int64_t r = 0; r < rows; ++r) {
     const float* from = g.A + (i + r) * g.a_row_stride + block.begin * g.a_col_stride;
     for (int64_t p = 0; p < block.depth; ++p) a[r][p] = from[p * g.a_col_stride];
   }
-  for (int64_t c = j; c < j + cols; ++c) {
-    const float* b = g.B + block.begin + c * g.b_col_stride;
-    Vec sums[kDotRows] = {zero(), zero()};
-    for_vectors(block.depth, [&](int64_t p, auto lanes) {
-      const Vec column = load(b + p, lanes);
-      for (int64_t r = 0; r < kDotRows; ++r) {
-        if (r < rows) sums[r] = fma(load(a[r] + p, lanes), column, sums[r]);
-      }
-    });
-    for (int64_t r = 0; r < rows; ++r) {
-      float* target = g.C + (i + r) * g.c_row_stride + c * g.c_col_stride;
-      add_to_c(target, 1, splat(sum(sums[r])), g, block, First{1}, 1);
-    }
-  }
+  int64_t c = j;
+  for (; c + 4 <= j + cols; c += 4) dot_columns<4>(g, block, a, i, rows, c);
+  for (; c < j + cols; ++c) dot_columns<1>(g, block, a, i, rows, c);
 }
 
 }  // namespace
 
 void sk_gemm_tile(const Gemm& g, int64_t i, int64_t rows, int64_t j, int64_t cols) {
+  const bool dots = g.m <= kDotRows && g.b_row_stride == 1 && g.b_col_stride != 1;
   Block block{0, 0, true};
   do {  // once even for k = 0, where C = beta C
-    block.depth = smaller(g.k - block.begin, kDepth);
-    if (g.m <= kDotRows && g.b_row_stride == 1 && g.b_col_stride != 1) {
+    block.depth = smaller(g.k - block.begin, dots ? kDotDepth : kDepth);
+    if (dots) {
       dot_tile(g, block, i, rows, j, cols);
     } else if (g.m == 1) {
       skinny_tile<1>(g, block, i, j, cols);
     } else if (g.m == 2) {
       skinny_tile<2>(g, block, i, j, cols);
+    } else if (g.k <= kGemmShallow) {
+      shallow_tile(g, block, i, rows, j, cols);
     } else {
       full_tile(g, block, i, rows, j, cols);
     }

@@ -16,9 +16,11 @@ struct AdamConstants {
   float eps;
 };
 
-// Tiles of C in sk_gemm_tile.
+// Tiles of C in sk_gemm_tile; with few terms per sum they follow the rows of C.
 constexpr int64_t kGemmRows = 96;
 constexpr int64_t kGemmCols = 256;
+constexpr int64_t kGemmShallow = 4;
+constexpr int64_t kGemmShallowCols = 4096;
 
 // A block of rows x cols of R with M and V beside it; all three share the leading dimension ld.
 struct MomentsBlock {
@@ -50,31 +52,31 @@ struct ApplyBlock {
   float decay;
 };
 
-#define SUBKERN_KERNELS(KERNEL)                                                                  \
-  /* Does x[0, n) hold an inf or a NaN? */                                                       \
-  KERNEL(bool, sk_has_nonfinite, (const void* x, Dtype dtype, int64_t n))                        \
-  /* W = decay W + factor N on n elements. */                                                    \
-  KERNEL(void, sk_adam_block,                                                                    \
-         (void* W, const void* G, Dtype dtype, float* M, float* V, int64_t n,                    \
-          const AdamConstants& adam, float decay, float factor))                                 \
-  /* R = factor N on n elements. */                                                              \
-  KERNEL(void, sk_galore_block,                                                                  \
-         (void* R, Dtype dtype, float* M, float* V, int64_t n, const AdamConstants& adam,        \
-          float factor))                                                                         \
-  /* Moments, and the sums of N^2 and R^2 over each column (cols) or each row (rows). Columns    \
-     sum in one fp32 chain: keep their blocks short. */                                          \
-  KERNEL(void, sk_moments_cols,                                                                  \
-         (const MomentsBlock& block, const AdamConstants& adam, float* nn, float* rr))           \
-  KERNEL(void, sk_moments_rows,                                                                  \
-         (const MomentsBlock& block, const AdamConstants& adam, float* nn, float* rr))           \
-  /* R = factor N + residual c R; c is col_c[j], or row_c[i * row_c_stride] if col_c is null. */ \
-  KERNEL(void, sk_fira_direction,                                                                \
-         (const MomentsBlock& block, float eps, float factor, float residual,                    \
-          const float* col_c, const float* row_c, int64_t row_c_stride))                         \
+#define SUBKERN_KERNELS(KERNEL)                                                                   \
+  /* Does x[0, n) hold an inf or a NaN? */                                                        \
+  KERNEL(bool, sk_has_nonfinite, (const void* x, Dtype dtype, int64_t n))                         \
+  /* W = decay W + factor N on n elements. */                                                     \
+  KERNEL(void, sk_adam_block,                                                                     \
+         (void* W, const void* G, Dtype dtype, float* M, float* V, int64_t n,                     \
+          const AdamConstants& adam, float decay, float factor))                                  \
+  /* R = factor N on n elements. */                                                               \
+  KERNEL(void, sk_galore_block,                                                                   \
+         (void* R, Dtype dtype, float* M, float* V, int64_t n, const AdamConstants& adam,         \
+          float factor))                                                                          \
+  /* Moments, and the sums of N^2 and R^2 over each column (cols) or each row (rows). Columns     \
+     sum in one fp32 chain: keep their blocks short. */                                           \
+  KERNEL(void, sk_moments_cols,                                                                   \
+         (const MomentsBlock& block, const AdamConstants& adam, float* nn, float* rr))            \
+  KERNEL(void, sk_moments_rows,                                                                   \
+         (const MomentsBlock& block, const AdamConstants& adam, float* nn, float* rr))            \
+  /* R = factor N + residual c R; c is col_c[j], or row_c[i * row_c_stride] if col_c is null. */  \
+  KERNEL(void, sk_fira_direction,                                                                 \
+         (const MomentsBlock& block, float eps, float factor, float residual, const float* col_c, \
+          const float* row_c, int64_t row_c_stride))                                              \
   /* xx[j] = sum of squares of canonical column j; in one chain if column_stride is 1. */         \
-  KERNEL(void, sk_column_norms, (const ColumnsBlock& block, float* xx))                          \
-  KERNEL(void, sk_apply_block, (const ApplyBlock& block))                                        \
-  /* Rows [i, i + rows) and columns [j, j + cols) of C, whole sum over k. */                     \
+  KERNEL(void, sk_column_norms, (const ColumnsBlock& block, float* xx))                           \
+  KERNEL(void, sk_apply_block, (const ApplyBlock& block))                                         \
+  /* Rows [i, i + rows) and columns [j, j + cols) of C, whole sum over k. */                      \
   KERNEL(void, sk_gemm_tile, (const Gemm& gemm, int64_t i, int64_t rows, int64_t j, int64_t cols))
 
 #define SUBKERN_DECLARE(result, name, arguments) result name arguments;

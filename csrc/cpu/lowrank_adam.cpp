@@ -235,8 +235,8 @@ void with_panel(const Panel& panel, const Body& body) {
 
 }  // namespace
 
-void sk_galore_block(void* R, Dtype dtype, float* M, float* V, int64_t n,
-                     const AdamConstants& adam, float factor) {
+void sk_galore_block(void* R, Dtype dtype, float* M, float* V, int64_t n, const AdamConstants& adam,
+                     float factor) {
   with_type(R, dtype, [&](auto* typed) { galore_block(typed, M, V, n, adam, factor); });
 }
 

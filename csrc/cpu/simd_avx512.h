@@ -18,12 +18,10 @@ namespace {
 
 using Vec = __m512;
 constexpr int kWidth = 16;
-constexpr int kGemmStrip = 8;   // rows of C held in registers, two vectors each
+constexpr int kGemmStrip = 8;        // rows of C held in registers, two vectors each
 constexpr int kGemmWide[] = {8, 8};  // vectors per row for products with one and two rows
 
-inline __mmask16 mask_of(First lanes) {
-  return static_cast<__mmask16>((1u << lanes.n) - 1u);
-}
+inline __mmask16 mask_of(First lanes) { return static_cast<__mmask16>((1u << lanes.n) - 1u); }
 
 inline Vec zero() { return _mm512_setzero_ps(); }
 inline Vec splat(float x) { return _mm512_set1_ps(x); }

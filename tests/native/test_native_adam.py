@@ -33,7 +33,7 @@ def check_against_model(inputs, before, code, options):
 
 @CODES
 @pytest.mark.parametrize("correct_bias", [True, False])
-@pytest.mark.parametrize("decay, update_scale", [(1.0, 1.0), (0.9, 0.9), (0.9, 1.0)])
+@pytest.mark.parametrize(("decay", "update_scale"), [(1.0, 1.0), (0.9, 0.9), (0.9, 1.0)])
 def test_adam(code, correct_bias, decay, update_scale):
     inputs = adam_inputs(SIZES, code)
     before = {name: [b.array for b in buffers] for name, buffers in inputs.items()}
@@ -80,8 +80,8 @@ def test_adam_skips_nonfinite(code, bad, where):
     sizes = [7, 40009, 65]
     inputs = adam_inputs(sizes, code)
     poisoned = inputs["G"][1]
-    poisoned._matrix[0, where] = bad if code == FP32 else {np.inf: 0x7F80, -np.inf: 0xFF80}.get(
-        bad, 0x7FC1
+    poisoned._matrix[0, where] = (
+        bad if code == FP32 else {np.inf: 0x7F80, -np.inf: 0xFF80}.get(bad, 0x7FC1)
     )
     healthy = adam_inputs(sizes, code)
     flags = run_adam(inputs, code, threads=2)

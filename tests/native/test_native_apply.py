@@ -54,7 +54,7 @@ def test_apply_absent_operands(has_t, has_x, has_coef, code):
 
 
 def test_apply_mixed_layouts():
-    w, t, x = (make((30, 41), FP32, l, s) for s, l in enumerate(("cols", "rows", "cols")))
+    w, t, x = (make((30, 41), FP32, layout, s) for s, layout in enumerate(("cols", "rows", "cols")))
     check(w, t, x, make(30, FP32, "rows", 9), 0, 1.0)
 
 

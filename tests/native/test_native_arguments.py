@@ -47,7 +47,7 @@ MOMENTS_BAD = [
 ]
 
 
-@pytest.mark.parametrize("changes, message", ADAM_BAD, ids=lambda c: next(iter(c), c)[:12])
+@pytest.mark.parametrize(("changes", "message"), ADAM_BAD, ids=lambda c: next(iter(c), c)[:12])
 def test_adam_arguments(changes, message):
     inputs = adam_inputs([5, 6], FP32)
     with pytest.raises(ValueError, match=f"^adam: ({message}).*, got "):
@@ -57,7 +57,7 @@ def test_adam_arguments(changes, message):
             buffer.assert_unchanged()
 
 
-@pytest.mark.parametrize("changes, message", MOMENTS_BAD, ids=lambda c: next(iter(c), c)[:12])
+@pytest.mark.parametrize(("changes", "message"), MOMENTS_BAD, ids=lambda c: next(iter(c), c)[:12])
 def test_moments_arguments(changes, message):
     chunk = moments_inputs(1, 6, 10, 3, 1, FP32)
     arguments, _scratch = moments_arguments(chunk, 1, 1)
@@ -83,7 +83,7 @@ def test_workspace_arguments(changes):
     assert _C.lowrank_adam_workspace(**good) == 2 * 3 * 5
     assert _C.lowrank_adam_workspace(**{**good, "rule": 0}) == 0
     assert _C.lowrank_adam_workspace(**{**good, "column_axis": 0}) == 2 * (2 * 3 + 7)
-    with pytest.raises(ValueError, match="^lowrank_adam_workspace: "):
+    with pytest.raises(ValueError, match=r"^lowrank_adam_workspace: "):
         _C.lowrank_adam_workspace(**{**good, **changes})
 
 
@@ -135,7 +135,7 @@ def test_call_counts():
     square = Buffer(np.ones((2, 2)))
     run_gemm(square, square, Buffer(np.ones((2, 2))), 0.0)
     run_gemm(square, square, Buffer(np.ones((2, 2))), 0.0)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="threads"):
         run_adam(adam_inputs([5], FP32), FP32, threads=0)
     grown = {name: count - before[name] for name, count in _C.call_counts().items()}
     assert grown == {

@@ -19,6 +19,8 @@ SHAPES = [  # m, n, k
     (64, 65, 15),
     (97, 129, 513),
     (128, 31, 256),
+    (7, 4100, 3),
+    (1, 5, 4100),
     (13, 17, 0),
     (0, 5, 3),
     (5, 0, 3),
@@ -39,7 +41,7 @@ def assert_product(a, b, c, before, beta):
     left, right = (x.array.astype(np.float64) for x in (a, b))
     expected = left @ right + (beta * before if beta else 0.0)
     size = np.abs(left) @ np.abs(right) + (np.abs(beta * before) if beta else 0.0)
-    # At most 256 terms in a row, then at most a few block sums.
+    # At most 256 terms in a row (dot products: per lane), then a few block sums.
     error = np.abs(c.array - expected) - (min(a.array.shape[1], 256) + 8) * EPS[FP32] * size
     assert error.size == 0 or error.max() <= 0
     c.assert_guarded()

@@ -8,12 +8,12 @@ namespace subkern {
 // All arrays hold `count` entries; entry p is a contiguous buffer of numel[p] elements.
 struct AdamList {
   int64_t count;
-  void* const* W;          // weights, dtype; written
-  const void* const* G;    // gradients, dtype
-  float* const* exp_avg;   // M; written
+  void* const* W;            // weights, dtype; written
+  const void* const* G;      // gradients, dtype
+  float* const* exp_avg;     // M; written
   float* const* exp_avg_sq;  // V; written
-  float* const* step;      // one float each; counts the updates
-  float* const* skipped;   // one float each; counts the refused gradients
+  float* const* step;        // one float each; counts the updates
+  float* const* skipped;     // one float each; counts the refused gradients
   const int64_t* numel;
   Dtype dtype;
 };

@@ -29,6 +29,13 @@ def snapshot(chunk):
     return {name: [b.array for b in buffers] for name, buffers in chunk.items()}
 
 
+def spread(coef, axis, shape, options):
+    """One coefficient per element of R."""
+    if options["matrix_norm"]:
+        return np.full(shape, coef[0] if coef.size else 0.0)
+    return np.broadcast_to(coef[None, :] if axis == 1 else coef[:, None], shape)
+
+
 def check(chunk, before, axis, rule, a, scale, options):
     """Every buffer of every parameter against the fp64 model, and the guard bands."""
     fira = rule == FIRA_RULE and not options["skip_residual"]
@@ -45,23 +52,27 @@ def check(chunk, before, axis, rule, a, scale, options):
         expected, size = -eta * scale * n, eta * scale * n_size
         limiter, units = before["limiter"][p], 8
         coef = np.zeros(chunk["coef"][p].array.size)
+        coef_size = coef
         if fira:
             keys = ("gamma", "norm_eps", "matrix_norm")
             previous = float(before["limiter"][p])
             coef, limiter = fira_scales(
                 n, r, before["X"][p], axis, previous, eta, a, *(options[key] for key in keys)
             )
-            per_entry = coef if not options["matrix_norm"] else coef[:1]
-            spread = per_entry[None, :] if axis == 1 else per_entry[:, None]
-            spread = np.broadcast_to(spread, r.shape) if per_entry.size else np.zeros(r.shape)
-            expected = expected - a * spread * r
-            size, units = size + np.abs(a * spread * r), 64  # norms and limiter round as well
+            # M may cancel, and phi = |N_j| / |R_j| inherits N's error, not its size.
+            summed = None if options["matrix_norm"] else (0 if axis == 1 else 1)
+            norm, norm_size = (np.sqrt(np.sum(t**2, axis=summed)) for t in (n, n_size))
+            grown = np.divide(norm_size, norm, out=np.ones_like(norm), where=norm > 0)
+            coef_size = np.abs(coef) * grown
+            expected = expected - a * spread(coef, axis, r.shape, options) * r
+            # Norms and limiter round as well.
+            size, units = size + np.abs(a * spread(coef_size, axis, r.shape, options) * r), 64
         assert_close(chunk["exp_avg"][p].array, m, m_size, name="exp_avg")
         assert_close(chunk["exp_avg_sq"][p].array, v, v, name="exp_avg_sq")
         assert_close(chunk["R"][p].array, expected, size, code, units, name="R")
         assert chunk["step"][p].array == step
         if rule == FIRA_RULE:
-            assert_close(chunk["coef"][p].array, coef, coef, units=64, name="coef")
+            assert_close(chunk["coef"][p].array, coef, coef_size, units=64, name="coef")
             # The residual energy loses up to three digits before it counts as zero.
             np.testing.assert_allclose(chunk["limiter"][p].array, limiter, rtol=2e-5, atol=1e-30)
         chunk["X"][p].assert_unchanged()

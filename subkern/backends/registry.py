@@ -43,6 +43,8 @@ _logged: set[tuple[str, str, str]] = set()
 
 
 def _check_name(name: str, source: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"{source}: backend must be a string, got {name!r}")
     if name not in BACKENDS:
         raise ValueError(f"{source}: backend must be one of {', '.join(BACKENDS)}, got {name!r}")
     return name

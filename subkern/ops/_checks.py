@@ -45,9 +45,10 @@ def check_like(
     shape: Sequence[int],
     dtype: torch.dtype,
     device: torch.device,
+    first: int = 0,
 ) -> None:
-    """Every tensor has the given shape, dtype and device."""
-    for i, t in enumerate(tensors):
+    """Every tensor has the given shape, dtype and device; ``first`` is the index of the first."""
+    for i, t in enumerate(tensors, first):
         if t.dtype != dtype:
             raise TypeError(f"{op}: {name}[{i}] must be {dtype}, got {t.dtype}")
         if t.shape != shape:
@@ -72,9 +73,37 @@ def check_number(
 
 def check_choice(op: str, name: str, value: str, choices: Sequence[str]) -> str:
     """One of the listed strings."""
+    if not isinstance(value, str):
+        raise TypeError(f"{op}: {name} must be a string, got {value!r}")
     if value not in choices:
         raise ValueError(f"{op}: {name} must be one of {', '.join(choices)}, got {value!r}")
     return value
+
+
+def check_flag(op: str, name: str, value: bool) -> bool:
+    """True or False, nothing that merely behaves like them."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{op}: {name} must be True or False, got {value!r}")
+    return value
+
+
+def check_scalar(op: str, name: str, value: Tensor) -> None:
+    """A tensor of one floating-point element."""
+    if not value.is_floating_point():
+        raise TypeError(f"{op}: {name} must be floating point, got {value.dtype}")
+    if value.numel() != 1:
+        raise ValueError(f"{op}: {name} must have one element, got shape {tuple(value.shape)}")
+
+
+def check_backend(op: str, backend: str | None) -> str:
+    """The backend as the torch ops take it: "" picks."""
+    if backend is None:
+        return ""
+    if not isinstance(backend, str):
+        raise TypeError(f"{op}: backend must be a string or None, got {backend!r}")
+    if not backend:
+        raise ValueError(f"{op}: backend must be a name or None, got {backend!r}")
+    return backend
 
 
 def _reach(t: Tensor) -> int:

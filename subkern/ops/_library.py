@@ -47,13 +47,8 @@ def define_list_op(name: str, schema: str, written: Sequence[str]) -> Callable[.
     return getattr(torch.ops.subkern, f"{name}_").default
 
 
-def scalar_tensor(op: str, name: str, value: float | Tensor) -> Tensor:
+def scalar_tensor(value: float | Tensor) -> Tensor:
     """A number or one-element tensor as the 0-dim tensor the schema wants; a number on the CPU."""
     if isinstance(value, Tensor):
-        if value.numel() != 1 or not value.is_floating_point():
-            raise ValueError(
-                f"{op}: {name} must be a number or a one-element floating-point tensor, "
-                f"got shape {tuple(value.shape)} {value.dtype}"
-            )
         return value.reshape(())
     return torch.tensor(value, dtype=torch.float64)

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from subkern.ops._checks import check_choice, check_floating, check_like, check_list, check_number
+from subkern.ops._checks import (
+    check_backend,
+    check_choice,
+    check_flag,
+    check_floating,
+    check_like,
+    check_list,
+    check_number,
+    check_scalar,
+)
 from subkern.ops._library import define_list_op, scalar_tensor
 
 DECAYS = ("post", "pre")
@@ -30,7 +39,9 @@ def check_adam_numbers(
     decay: str,
 ) -> None:
     """Ranges of the hyperparameters that every Adam-like op shares."""
-    if not isinstance(lr, Tensor):
+    if isinstance(lr, Tensor):
+        check_scalar(op, "lr", lr)
+    else:
         check_number(op, "lr", lr)
     if not isinstance(betas, (tuple, list)) or len(betas) != 2:
         raise TypeError(f"{op}: betas must be two numbers, got {betas!r}")
@@ -114,11 +125,12 @@ def adam_(
     check_floating("adam", "params", params)
     check_floating("adam", "exp_avgs", exp_avgs)
     dtype, device, state_dtype = params[0].dtype, params[0].device, exp_avgs[0].dtype
-    for p, g, m, v in zip(params, grads, exp_avgs, exp_avg_sqs, strict=True):
-        check_like("adam", "params", [p], p.shape, dtype, device)
-        check_like("adam", "grads", [g], p.shape, dtype, device)
-        check_like("adam", "exp_avgs", [m], p.shape, state_dtype, device)
-        check_like("adam", "exp_avg_sqs", [v], p.shape, state_dtype, device)
+    rows = zip(params, grads, exp_avgs, exp_avg_sqs, strict=True)
+    for i, (p, g, m, v) in enumerate(rows):
+        check_like("adam", "params", [p], p.shape, dtype, device, i)
+        check_like("adam", "grads", [g], p.shape, dtype, device, i)
+        check_like("adam", "exp_avgs", [m], p.shape, state_dtype, device, i)
+        check_like("adam", "exp_avg_sqs", [v], p.shape, state_dtype, device, i)
     check_like("adam", "steps", steps, (), torch.float32, device)
     check_like("adam", "skipped", skipped, (), torch.float32, device)
     with torch.no_grad():
@@ -129,13 +141,13 @@ def adam_(
             exp_avg_sqs,
             steps,
             skipped,
-            lr=scalar_tensor("adam", "lr", lr),
+            lr=scalar_tensor(lr),
             beta1=float(betas[0]),
             beta2=float(betas[1]),
             eps=float(eps),
             weight_decay=float(weight_decay),
-            correct_bias=bool(correct_bias),
+            correct_bias=check_flag("adam", "correct_bias", correct_bias),
             decay=decay,
-            skip_nonfinite=bool(skip_nonfinite),
-            backend=backend or "",
+            skip_nonfinite=check_flag("adam", "skip_nonfinite", skip_nonfinite),
+            backend=check_backend("adam", backend),
         )

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from subkern.ops._checks import check_choice, check_floating, check_like, check_list, check_number
+from subkern.ops._checks import (
+    check_backend,
+    check_choice,
+    check_flag,
+    check_floating,
+    check_like,
+    check_list,
+    check_number,
+)
 from subkern.ops._library import define_list_op, scalar_tensor
 from subkern.ops.adam import check_adam_numbers
 
@@ -181,20 +189,20 @@ def lowrank_adam_(
             skipped,
             limiters,
             bases_right,
-            lr=scalar_tensor(op, "lr", lr),
+            lr=scalar_tensor(lr),
             beta1=float(betas[0]),
             beta2=float(betas[1]),
             eps=float(eps),
             weight_decay=float(weight_decay),
-            correct_bias=bool(correct_bias),
+            correct_bias=check_flag(op, "correct_bias", correct_bias),
             decay=decay,
             side=side,
             rule=rule,
             scale=float(scale),
             gamma=float(gamma),
             norm_eps=float(norm_eps),
-            alpha_in_residual=bool(alpha_in_residual),
+            alpha_in_residual=check_flag(op, "alpha_in_residual", alpha_in_residual),
             granularity=granularity,
-            skip_nonfinite=bool(skip_nonfinite),
-            backend=backend or "",
+            skip_nonfinite=check_flag(op, "skip_nonfinite", skip_nonfinite),
+            backend=check_backend(op, backend),
         )

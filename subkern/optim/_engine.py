@@ -116,6 +116,10 @@ class LowRankOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        for group in self.param_groups:  # all of them before the first write
+            for p in group["params"]:
+                if p.grad is not None:
+                    check_gradient(self._name, p, "rank" in group)
         first = 0
         for group in self.param_groups:
             if "rank" in group:
@@ -161,19 +165,18 @@ class LowRankOptimizer(torch.optim.Optimizer):
             state["limiter"] = torch.zeros((), dtype=torch.float32, device=p.device)
         return state
 
-    def _with_gradients(self, group: dict[str, Any], projected: bool):
+    def _with_gradients(self, group: dict[str, Any]):
         """Yields (position, parameter, gradient, state) for every parameter that has a gradient."""
         for i, p in enumerate(group["params"]):
             if p.grad is None:
                 continue
-            grad = check_gradient(self._name, p, projected)
             if not self.state[p]:
                 self.state[p] = self._new_state(p, group, i)
-            yield i, p, grad, self.state[p]
+            yield i, p, p.grad, self.state[p]
 
     def _adam_step(self, group: dict[str, Any]) -> None:
         buckets: dict[Any, list[tuple[Tensor, ...]]] = {}
-        for _, p, grad, state in self._with_gradients(group, projected=False):
+        for _, p, grad, state in self._with_gradients(group):
             row = tuple(state[k] for k in ("exp_avg", "exp_avg_sq", "step", "skipped"))
             key = (p.device, p.dtype, row[0].dtype)
             buckets.setdefault(key, []).append((p, grad, *row))
@@ -185,7 +188,7 @@ class LowRankOptimizer(torch.optim.Optimizer):
         names += ["limiter"] if self.rule == "fira" else []
         full = group["proj_type"] == "full"
         buckets: dict[Any, list[tuple[Tensor, ...]]] = {}
-        for i, p, grad, state in self._with_gradients(group, projected=True):
+        for i, p, grad, state in self._with_gradients(group):
             self._refresh_if_due(p, grad, state, group, first + i)
             right = (state["basis_right"],) if full else ()
             row = (p, grad, *(state[k] for k in names), *right)

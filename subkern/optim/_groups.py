@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from subkern.ops._checks import check_choice, check_number
+from subkern.ops._checks import check_choice, check_flag, check_number
 from subkern.ops.adam import DECAYS, check_adam_numbers
 from subkern.ops.lowrank_adam import GRANULARITIES
 from subkern.optim._basis import BASES
@@ -70,24 +71,25 @@ def check_group(op: str, group: Mapping[str, Any]) -> None:
     check_choice(op, "proj_type", group["proj_type"], PROJ_TYPES)
     check_number(op, "scale", group["scale"])
     for key in ("correct_bias", "skip_nonfinite"):
-        if not isinstance(group[key], bool):
-            raise TypeError(f"{op}: {key} must be True or False, got {group[key]!r}")
+        check_flag(op, key, group[key])
     dtype = group["basis_dtype"]
     if dtype not in (None, torch.float32, torch.bfloat16, torch.float64):
         raise ValueError(
             f"{op}: basis_dtype must be None, torch.float32 or torch.bfloat16, got {dtype!r}"
         )
-    _check_count(op, "update_proj_gap", group["update_proj_gap"])
-    _check_count(op, "seed", group["seed"], low=0)
+    check_count(op, "update_proj_gap", group["update_proj_gap"])
+    check_count(op, "seed", group["seed"], low=0)
     if "rank" in group:
-        _check_count(op, "rank", group["rank"])
+        check_count(op, "rank", group["rank"])
     if "gamma" in group:
         check_number(op, "gamma", group["gamma"], 1.0)
         check_number(op, "norm_eps", group["norm_eps"])
         check_choice(op, "granularity", group["granularity"], GRANULARITIES)
+        check_flag(op, "alpha_in_residual", group["alpha_in_residual"])
 
 
-def _check_count(op: str, name: str, value: Any, low: int = 1) -> None:
+def check_count(op: str, name: str, value: Any, low: int = 1) -> None:
+    """An integer of at least ``low``."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{op}: {name} must be an integer, got {value!r}")
     if value < low:
@@ -103,6 +105,8 @@ def check_parameters(op: str, group: Mapping[str, Any]) -> None:
         seen.add(id(p))
         if hasattr(p, "device_mesh"):
             raise TypeError(f"{op}: params[{i}] must be a local tensor, got a DTensor")
+        if p.layout != torch.strided:
+            raise ValueError(f"{op}: params[{i}] must be dense, got {p.layout}")
         if not p.is_floating_point():
             raise TypeError(f"{op}: params[{i}] must be real floating point, got {p.dtype}")
         if "rank" in group and (p.dim() != 2 or p.numel() == 0):
@@ -121,18 +125,32 @@ def warn_clamped_ranks(op: str, group: Mapping[str, Any]) -> None:
         warnings.warn(
             f"{op}: rank {group['rank']} is above the smaller side of {len(clamped)} parameters, "
             f"the first of shape {clamped[0]}; it is clamped to that side",
-            stacklevel=4,
+            stacklevel=_callers_level(),
         )
 
 
-def check_gradient(op: str, p: Tensor, projected: bool) -> Tensor:
-    """The gradient of ``p``, if the engine can take it."""
+def _callers_level() -> int:
+    """Depth of the first frame outside of this package and torch, for the caller's warnings."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in ("subkern", "torch"):
+            break
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def check_gradient(op: str, p: Tensor, projected: bool) -> None:
+    """Raise unless ``p`` has a gradient that the engine can take."""
     grad = p.grad
     assert grad is not None
     if grad.layout != torch.strided:
         raise RuntimeError(f"{op}: gradients must be dense, got {grad.layout}")
+    if grad.numel() and grad.data_ptr() == p.data_ptr():
+        raise ValueError(
+            f"{op}: gradients must not share memory with their parameter, got an alias"
+        )
     if projected and grad.dim() != 2:
         raise ValueError(
             f"{op}: gradients must be matrices in a group with rank, got shape {tuple(grad.shape)}"
         )
-    return grad

@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from subkern.ops._checks import check_choice, check_number
 from subkern.optim._engine import LowRankOptimizer
+from subkern.optim._groups import PROJ_TYPES, check_count
 
 
 class FiraAdamW(LowRankOptimizer):
@@ -81,7 +83,8 @@ def divide_params(
         Two group dicts: the regular parameters first, the projected weights second.
 
     Raises:
-        TypeError: ``model`` is not a module.
+        TypeError: ``model`` is not a module, or a value of the wrong kind.
+        ValueError: a value out of range.
 
     Example:
         >>> groups = divide_params(nn.Sequential(nn.Linear(4, 4)), ["0"], rank=2)
@@ -90,10 +93,18 @@ def divide_params(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"divide_params: model must be a torch module, got {type(model).__name__}")
+    op = "divide_params"
+    keys = target_modules_list
+    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+        raise TypeError(f"{op}: target_modules_list must be a list of strings, got {keys!r}")
+    check_count(op, "rank", rank)
+    check_count(op, "update_proj_gap", update_proj_gap)
+    check_number(op, "alpha", alpha)
+    check_choice(op, "proj_type", proj_type, PROJ_TYPES)
     projected = [
         module.weight
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and any(key in name for key in target_modules_list)
+        if isinstance(module, nn.Linear) and any(key in name for key in keys)
     ]
     chosen = {id(p) for p in projected}
     return [

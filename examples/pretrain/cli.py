@@ -54,8 +54,10 @@ def main(argv=None):
             from .worker import work
 
             return work(args.worker)
-        # a polite kill ends like Ctrl-C; worker.launch passes it on
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # a polite kill ends like Ctrl-C, and a shell's background job hears both;
+        # worker.launch passes them on
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         return compare(args)
     except UserError as error:
         if str(error):

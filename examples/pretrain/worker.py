@@ -55,13 +55,15 @@ def launch(config, directory, *, resume, save_every, threads):
     spec.write_text(json.dumps({"config": asdict(config), **settings}, indent=1))
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     child = subprocess.Popen([sys.executable, str(SCRIPT), "--worker", str(spec)], env=environment)
+    interrupted = False
     while True:
         try:
             code = child.wait()
             break
         except KeyboardInterrupt:
+            interrupted = True  # holds even if the run was at its last step and ends well
             child.send_signal(signal.SIGINT)
-    if code == INTERRUPTED or code == -signal.SIGINT:
+    if interrupted or code in (INTERRUPTED, -signal.SIGINT):
         raise KeyboardInterrupt
     if code == 2:
         raise UserError("")  # the child has said why

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from pretrain import checkpoint, cli, progress, report
+from pretrain import checkpoint, cli, progress, report, worker
 
 OPTIONS = "--seq 16 --batch 4 --vocab 300 --rank 16 --gap 5 --threads 1 --lr 0.01"
 TINY = OPTIONS.split()
@@ -80,6 +80,24 @@ def test_interrupt_leaves_a_checkpoint_that_resumes(script, text_file, tmp_path)
     assert f"resumed at step {step}" in done.stdout
     (run,) = json.loads((tmp_path / "results.json").read_text())["runs"]
     assert run["steps"] == len(run["train_curve"]) == 400
+
+
+def test_interrupt_in_the_last_step_still_stops_the_plan(make_config, tmp_path, monkeypatch):
+    sent = []
+
+    class Child:
+        def wait(self):
+            if not sent:
+                raise KeyboardInterrupt
+            return 0
+
+        def send_signal(self, number):
+            sent.append(number)
+
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: Child())
+    with pytest.raises(KeyboardInterrupt):
+        worker.launch(make_config(), tmp_path, resume=False, save_every=1, threads=None)
+    assert sent == [signal.SIGINT]
 
 
 def fail(capsys, *argv):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from sktest.backends import count_reasons, missing_paths
 from sktest.guard import LAYOUTS, SENTINEL, Guard
+from sktest.snapshot import same, snapshot
 from sktest.tolerance import assert_close, assert_within, limit, relative_bound, unit_roundoff
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16)
@@ -119,6 +120,17 @@ def test_guard_sees_a_gap_between_rows():
     view.as_strided((4, 7), view.stride(), view.storage_offset())[1, 6] = float("nan")
     with pytest.raises(AssertionError, match="guard band"):
         guard.check()
+
+
+def test_snapshot_sees_values_writes_and_keys():
+    call = {"a": [torch.tensor([1.0, math.nan])], "b": 2}
+    before = snapshot(call)
+    assert same(snapshot(call), before)
+    call["a"][0].add_(0)  # the same value, but written
+    assert not same(snapshot(call), before)
+    assert not same(snapshot({"a": call["a"]}), before)
+    assert not same(snapshot([1]), snapshot([1, 2]))
+    assert same(snapshot(math.nan), math.nan)
 
 
 def test_count_reasons():

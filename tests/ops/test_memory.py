@@ -23,7 +23,7 @@ def cpu_only():
         pytest.skip(reason)
 
 
-# The products of machines with bfloat16 units are emulated here, slowly: the smaller matrices alone.
+# The products of machines with bfloat16 units are emulated here, slowly: small matrices only.
 CASES = [(which, dtype, False) for which in SETS for dtype in DTYPES] + [("list", "bf16", True)]
 
 

@@ -1,7 +1,7 @@
-"""Both ops and the backend switch against bad input: the outcome the contract names, nothing changed.
+"""Ops and the backend switch against bad input: the outcome the contract names, nothing changed.
 
 Each row is a name, a change of good arguments, and the outcome: an exception and a piece of its
-message, or "legal" with what happens instead.
+message.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Optimizers and divide_params against bad input: the outcome the contract names, nothing changed."""
+"""Optimizers and divide_params against bad input: the named outcome, and nothing changed."""
 
 import copy
 import math

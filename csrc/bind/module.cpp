@@ -9,8 +9,8 @@
 #include "../cpu/isa.h"
 #include "checks.h"
 #include "subkern/adam.h"
-#include "subkern/gemm.h"
 #include "subkern/lowrank_adam.h"
+#include "subkern/product.h"
 
 namespace py = pybind11;
 
@@ -22,7 +22,8 @@ struct Calls {
   std::atomic<std::int64_t> lowrank_adam_moments{0};
   std::atomic<std::int64_t> lowrank_adam_apply{0};
   std::atomic<std::int64_t> adam{0};
-  std::atomic<std::int64_t> gemm{0};
+  std::atomic<std::int64_t> lowrank_project{0};
+  std::atomic<std::int64_t> lowrank_update{0};
 };
 Calls calls;
 
@@ -31,7 +32,8 @@ py::dict call_counts() {
   counts["lowrank_adam_moments"] = calls.lowrank_adam_moments.load();
   counts["lowrank_adam_apply"] = calls.lowrank_adam_apply.load();
   counts["adam"] = calls.adam.load();
-  counts["gemm"] = calls.gemm.load();
+  counts["lowrank_project"] = calls.lowrank_project.load();
+  counts["lowrank_update"] = calls.lowrank_update.load();
   return counts;
 }
 
@@ -104,14 +106,12 @@ Rule to_rule(const Check& check, int rule) {
 }
 
 std::int64_t workspace_floats(std::int64_t count, std::int64_t rows, std::int64_t cols,
-                              int column_axis, std::int64_t x_rows, std::int64_t x_cols, int rule) {
+                              int column_axis, int rule) {
   const Check check("lowrank_adam_workspace");
   check.size("count", count);
   check.elements("rows", rows, "cols", cols);
-  check.elements("x_rows", x_rows, "x_cols", x_cols);
   check.one_of_two("column_axis", column_axis);
-  return lowrank_adam_workspace(count, rows, cols, column_axis, x_rows, x_cols,
-                                to_rule(check, rule));
+  return lowrank_adam_workspace(count, rows, cols, column_axis, to_rule(check, rule));
 }
 
 std::vector<bool> moments(const Addresses& R, const Addresses& exp_avg, const Addresses& exp_avg_sq,
@@ -119,12 +119,10 @@ std::vector<bool> moments(const Addresses& R, const Addresses& exp_avg, const Ad
                           std::int64_t cols, int column_axis, int r_dtype, double lr, double beta1,
                           double beta2, double eps, double decay, double update_scale,
                           bool correct_bias, double scale, bool skip_nonfinite, int rule,
-                          const Addresses& X, int x_dtype, std::int64_t x_rows, std::int64_t x_cols,
-                          std::int64_t x_row_stride, std::int64_t x_col_stride,
-                          const Addresses& limiter, const Addresses& coef, double gamma,
-                          double norm_eps, double residual_scale, bool matrix_norm,
-                          bool skip_residual, Address workspace, std::int64_t workspace_floats,
-                          int threads) {
+                          std::int64_t columns, const Addresses& norms, const Addresses& limiter,
+                          const Addresses& coef, double gamma, double norm_eps,
+                          double residual_scale, bool matrix_norm, bool skip_residual,
+                          Address workspace, std::int64_t workspace_floats, int threads) {
   const Check check("lowrank_adam_moments");
   const std::size_t count = R.size();
   const bool filled = check.elements("rows", rows, "cols", cols) > 0;
@@ -145,32 +143,24 @@ std::vector<bool> moments(const Addresses& R, const Addresses& exp_avg, const Ad
   chunk.scale = scale;
   chunk.rule = to_rule(check, rule);
   if (chunk.rule == kFira) {
-    const bool x_filled = check.elements("x_rows", x_rows, "x_cols", x_cols) > 0;
-    const std::int64_t columns = column_axis == 1 ? x_cols : x_rows;
+    check.size("columns", columns);
     const std::int64_t r_columns = column_axis == 1 ? cols : rows;
     if (!matrix_norm && columns != r_columns) {
-      check.fail(column_axis == 1 ? "x_cols" : "x_rows",
-                 "equal the number of canonical columns of R (" + std::to_string(r_columns) + ")",
+      check.fail("columns", "equal the canonical columns of R (" + std::to_string(r_columns) + ")",
                  std::to_string(columns));
     }
-    check.pointers("X", X, count, x_filled && !skip_residual);
+    check.pointers("norms", norms, count, columns > 0 && !skip_residual);
     check.pointers("limiter", limiter, count);
     check.pointers("coef", coef, count, columns > 0);
     if (!(gamma > 0.0)) check.fail("gamma", "be positive", std::to_string(gamma));
     const std::int64_t needed =
-        skip_residual
-            ? 0
-            : lowrank_adam_workspace(chunk.count, rows, cols, column_axis, x_rows, x_cols, kFira);
+        skip_residual ? 0 : lowrank_adam_workspace(chunk.count, rows, cols, column_axis, kFira);
     if (workspace_floats < needed) {
       check.fail("workspace_floats", "be at least " + std::to_string(needed),
                  std::to_string(workspace_floats));
     }
     check.pointer("workspace", workspace, needed > 0);
-    chunk.x_dtype = check.dtype("x_dtype", x_dtype);
-    chunk.x_rows = x_rows;
-    chunk.x_cols = x_cols;
-    chunk.x_row_stride = x_row_stride;
-    chunk.x_col_stride = x_col_stride;
+    chunk.columns = columns;
     chunk.gamma = gamma;
     chunk.norm_eps = norm_eps;
     chunk.residual_scale = residual_scale;
@@ -179,12 +169,12 @@ std::vector<bool> moments(const Addresses& R, const Addresses& exp_avg, const Ad
     chunk.workspace = as<float>(workspace);
   }
   const auto r = as_pointers<void>(R);
-  const auto x = as_pointers<const void>(X);
+  const auto squares = as_pointers<const float>(norms);
   const auto first = as_pointers<float>(exp_avg), second = as_pointers<float>(exp_avg_sq);
   const auto steps = as_pointers<float>(step), skips = as_pointers<float>(skipped);
   const auto limiters = as_pointers<float>(limiter), coefs = as_pointers<float>(coef);
   chunk.R = r.data();
-  chunk.X = x.data();
+  chunk.norms = squares.data();
   chunk.exp_avg = first.data();
   chunk.exp_avg_sq = second.data();
   chunk.step = steps.data();
@@ -221,33 +211,74 @@ void apply(Address W, int w_dtype, std::int64_t w_row_stride, std::int64_t w_col
   ++calls.lowrank_adam_apply;
 }
 
-void gemm(Address A, std::int64_t a_row_stride, std::int64_t a_col_stride, Address B,
-          std::int64_t b_row_stride, std::int64_t b_col_stride, Address C,
-          std::int64_t c_row_stride, std::int64_t m, std::int64_t n, std::int64_t k, double beta,
-          int threads) {
-  const Check check("gemm");
-  check.pointer("A", A, check.elements("m", m, "k", k) > 0 && n > 0);
-  check.pointer("B", B, check.elements("k", k, "n", n) > 0 && m > 0);
-  check.pointer("C", C, check.elements("m", m, "n", n) > 0);
+LowrankShape to_shape(const Check& check, std::int64_t rows, std::int64_t cols, std::int64_t rank,
+                      int column_axis) {
+  check.elements("rows", rows, "cols", cols);
+  check.elements("rows", rows, "rank", rank);
+  check.elements("cols", cols, "rank", rank);
+  check.one_of_two("column_axis", column_axis);
+  return {rows, cols, rank, column_axis};
+}
+
+std::int64_t product_workspace(std::int64_t rows, std::int64_t cols, std::int64_t rank,
+                               int column_axis, int threads) {
+  const Check check("lowrank_product_workspace");
   check.threads(threads);
-  const Gemm product{as<const float>(A),
-                     a_row_stride,
-                     a_col_stride,
-                     as<const float>(B),
-                     b_row_stride,
-                     b_col_stride,
-                     as<float>(C),
-                     c_row_stride,
-                     1,
-                     m,
-                     n,
-                     k,
-                     static_cast<float>(beta)};
+  return lowrank_product_workspace(to_shape(check, rows, cols, rank, column_axis), threads);
+}
+
+float* product_scratch(const Check& check, const LowrankShape& shape, Address workspace,
+                       std::int64_t floats, int threads) {
+  const std::int64_t needed = lowrank_product_workspace(shape, threads);
+  if (floats < needed) {
+    check.fail("workspace_floats", "be at least " + std::to_string(needed), std::to_string(floats));
+  }
+  check.pointer("workspace", workspace, true);
+  return as<float>(workspace);
+}
+
+void project(Address X, int x_dtype, std::int64_t x_row_stride, std::int64_t x_col_stride,
+             Address P, int p_dtype, std::int64_t p_row_stride, std::int64_t p_col_stride,
+             Address R, Address norms, std::int64_t rows, std::int64_t cols, std::int64_t rank,
+             int column_axis, Address workspace, std::int64_t workspace_floats, int threads) {
+  const Check check("lowrank_project");
+  const LowrankShape shape = to_shape(check, rows, cols, rank, column_axis);
+  check.pointer("X", X, rows > 0 && cols > 0);
+  check.pointer("P", P, shape.length() > 0 && rank > 0);
+  check.pointer("R", R, shape.columns() > 0 && rank > 0);
+  check.threads(threads);
+  const Panel x{as<void>(X), check.dtype("x_dtype", x_dtype), x_row_stride, x_col_stride};
+  const Panel p{as<void>(P), check.dtype("p_dtype", p_dtype), p_row_stride, p_col_stride};
+  float* const scratch = product_scratch(check, shape, workspace, workspace_floats, threads);
   {
     py::gil_scoped_release release;
-    sk_gemm(product, threads);
+    sk_lowrank_project(shape, x, p, as<float>(R), as<float>(norms), scratch, threads);
   }
-  ++calls.gemm;
+  ++calls.lowrank_project;
+}
+
+void update(Address W, int w_dtype, std::int64_t w_row_stride, std::int64_t w_col_stride, Address P,
+            int p_dtype, std::int64_t p_row_stride, std::int64_t p_col_stride, Address D, Address X,
+            int x_dtype, std::int64_t x_row_stride, std::int64_t x_col_stride, Address coef,
+            std::int64_t rows, std::int64_t cols, std::int64_t rank, int column_axis, double decay,
+            Address workspace, std::int64_t workspace_floats, int threads) {
+  const Check check("lowrank_update");
+  const LowrankShape shape = to_shape(check, rows, cols, rank, column_axis);
+  check.pointer("W", W, rows > 0 && cols > 0);
+  check.pointer("P", P, shape.length() > 0 && rank > 0);
+  check.pointer("D", D, shape.columns() > 0 && rank > 0);
+  check.pointer("coef", coef, X != 0);
+  check.threads(threads);
+  const Panel w{as<void>(W), check.dtype("w_dtype", w_dtype), w_row_stride, w_col_stride};
+  const Panel p{as<void>(P), check.dtype("p_dtype", p_dtype), p_row_stride, p_col_stride};
+  const Panel x{as<void>(X), check.dtype("x_dtype", x_dtype), x_row_stride, x_col_stride};
+  float* const scratch = product_scratch(check, shape, workspace, workspace_floats, threads);
+  {
+    py::gil_scoped_release release;
+    sk_lowrank_update(shape, w, p, as<const float>(D), x, as<const float>(coef), decay, scratch,
+                      threads);
+  }
+  ++calls.lowrank_update;
 }
 
 }  // namespace
@@ -260,16 +291,15 @@ PYBIND11_MODULE(_C, m) {
         "Instruction sets: the active one, those compiled, those this machine supports.");
   m.def("call_counts", &subkern::call_counts, "Completed calls per entry point.");
   m.def("lowrank_adam_workspace", &subkern::workspace_floats, py::kw_only(), arg("count"),
-        arg("rows"), arg("cols"), arg("column_axis"), arg("x_rows"), arg("x_cols"), arg("rule"),
+        arg("rows"), arg("cols"), arg("column_axis"), arg("rule"),
         "Floats of scratch that lowrank_adam_moments needs.");
   m.def("lowrank_adam_moments", &subkern::moments, py::kw_only(), arg("R"), arg("exp_avg"),
         arg("exp_avg_sq"), arg("step"), arg("skipped"), arg("rows"), arg("cols"),
         arg("column_axis"), arg("r_dtype"), arg("lr"), arg("beta1"), arg("beta2"), arg("eps"),
         arg("decay"), arg("update_scale"), arg("correct_bias"), arg("scale"), arg("skip_nonfinite"),
-        arg("rule"), arg("X"), arg("x_dtype"), arg("x_rows"), arg("x_cols"), arg("x_row_stride"),
-        arg("x_col_stride"), arg("limiter"), arg("coef"), arg("gamma"), arg("norm_eps"),
-        arg("residual_scale"), arg("matrix_norm"), arg("skip_residual"), arg("workspace"),
-        arg("workspace_floats"), arg("threads"),
+        arg("rule"), arg("columns"), arg("norms"), arg("limiter"), arg("coef"), arg("gamma"),
+        arg("norm_eps"), arg("residual_scale"), arg("matrix_norm"), arg("skip_residual"),
+        arg("workspace"), arg("workspace_floats"), arg("threads"),
         "Moments and direction of a chunk of projected gradients; returns the skipped flags.");
   m.def("lowrank_adam_apply", &subkern::apply, py::kw_only(), arg("W"), arg("w_dtype"),
         arg("w_row_stride"), arg("w_col_stride"), arg("T"), arg("t_dtype"), arg("t_row_stride"),
@@ -281,7 +311,18 @@ PYBIND11_MODULE(_C, m) {
         arg("beta1"), arg("beta2"), arg("eps"), arg("decay"), arg("update_scale"),
         arg("correct_bias"), arg("skip_nonfinite"), arg("threads"),
         "Adam on a list of parameters; returns the skipped flags.");
-  m.def("gemm", &subkern::gemm, py::kw_only(), arg("A"), arg("a_row_stride"), arg("a_col_stride"),
-        arg("B"), arg("b_row_stride"), arg("b_col_stride"), arg("C"), arg("c_row_stride"), arg("m"),
-        arg("n"), arg("k"), arg("beta"), arg("threads"), "C = beta * C + A @ B in fp32.");
+  m.def("lowrank_product_workspace", &subkern::product_workspace, py::kw_only(), arg("rows"),
+        arg("cols"), arg("rank"), arg("column_axis"), arg("threads"),
+        "Floats of scratch that lowrank_project and lowrank_update need.");
+  m.def("lowrank_project", &subkern::project, py::kw_only(), arg("X"), arg("x_dtype"),
+        arg("x_row_stride"), arg("x_col_stride"), arg("P"), arg("p_dtype"), arg("p_row_stride"),
+        arg("p_col_stride"), arg("R"), arg("norms"), arg("rows"), arg("cols"), arg("rank"),
+        arg("column_axis"), arg("workspace"), arg("workspace_floats"), arg("threads"),
+        "R = P^T X or X P in fp32, and the squared norms of X's canonical columns.");
+  m.def("lowrank_update", &subkern::update, py::kw_only(), arg("W"), arg("w_dtype"),
+        arg("w_row_stride"), arg("w_col_stride"), arg("P"), arg("p_dtype"), arg("p_row_stride"),
+        arg("p_col_stride"), arg("D"), arg("X"), arg("x_dtype"), arg("x_row_stride"),
+        arg("x_col_stride"), arg("coef"), arg("rows"), arg("cols"), arg("rank"), arg("column_axis"),
+        arg("decay"), arg("workspace"), arg("workspace_floats"), arg("threads"),
+        "W = decay * W + P D or D P^T + coef * X, rounded once.");
 }

@@ -29,8 +29,6 @@ SUBKERN_VARIANT(avx2)
 SUBKERN_VARIANT(avx512)
 #endif
 
-namespace {
-
 const Kernels& active_kernels() {
   switch (active_isa()) {
 #if defined(SUBKERN_HAVE_AVX512)
@@ -46,9 +44,7 @@ const Kernels& active_kernels() {
   }
 }
 
-int team_for(int64_t elements, int threads) {
-  return static_cast<int>(std::min<int64_t>(threads, 1 + elements / kThreadWorth));
-}
+namespace {
 
 // Numbers the blocks of several parameters consecutively.
 class Tasks {
@@ -184,35 +180,30 @@ void moments_fira(const Kernels& kernels, const Gradients& g, const LowrankAdamC
                   const AdamOptions& options) {
   const FiraTiles tiles(kernels, c, constants_of(options));
   const std::vector<Wave> waves = make_waves(c.count, nullptr, c.rows * c.cols);
-  const int64_t elements = c.count * (c.rows * c.cols + c.x_rows * c.x_cols);
+  const int64_t elements = c.count * c.rows * c.cols;
 
   // Wave w is checked in slot w, summed in slot w + 1, and given its direction in slot w + 2.
   Pipeline pipeline;
   const int64_t count = static_cast<int64_t>(waves.size());
   std::vector<int> checked(count), summed(count);
   const auto add_sums = [&](int64_t w) {
-    // X first: what the direction needs again is then the newest in cache.
     const int64_t begin = waves[w].begin, width = waves[w].end - begin;
-    const int64_t x_tasks = width * tiles.x_tiles(), r_tasks = width * tiles.r_tiles();
-    const auto run = [&, begin, x_tasks](int64_t task) {
-      const bool of_x = task < x_tasks;
-      const int64_t count = of_x ? tiles.x_tiles() : tiles.r_tiles();
-      const int64_t index = of_x ? task : task - x_tasks, p = begin + index / count;
-      if (g.flags[p]) return;
-      of_x ? tiles.norms(p, index % count) : tiles.moments(p, index % count);
+    const auto run = [&, begin](int64_t task) {
+      const int64_t p = begin + task / tiles.count();
+      if (!g.flags[p]) tiles.moments(p, task % tiles.count());
     };
     const auto finish = [&, begin, width] {
       for (int64_t p = begin; p < begin + width; ++p) {
         if (!g.flags[p]) tiles.sums().finish(p, g.eta[p]);
       }
     };
-    summed[w] = pipeline.add(x_tasks + r_tasks, checked[w], run, finish);
+    summed[w] = pipeline.add(width * tiles.count(), checked[w], run, finish);
   };
   const auto add_direction = [&](int64_t w) {
     const int64_t last = waves[w].end - 1, width = waves[w].end - waves[w].begin;
-    pipeline.add(width * tiles.r_tiles(), summed[w], [&, last](int64_t task) {
-      const int64_t p = last - task / tiles.r_tiles();
-      const int64_t index = tiles.r_tiles() - 1 - task % tiles.r_tiles();
+    pipeline.add(width * tiles.count(), summed[w], [&, last](int64_t task) {
+      const int64_t p = last - task / tiles.count();
+      const int64_t index = tiles.count() - 1 - task % tiles.count();
       if (!g.flags[p]) tiles.direction(p, index, g.eta[p]);
     });
   };
@@ -241,9 +232,9 @@ void sk_adam(const AdamList& list, const AdamOptions& options, unsigned char* fl
 }
 
 int64_t lowrank_adam_workspace(int64_t count, int64_t rows, int64_t cols, int column_axis,
-                               int64_t x_rows, int64_t x_cols, Rule rule) {
+                               Rule rule) {
   if (rule == kGalore) return 0;
-  return count * FiraLayout(rows, cols, column_axis, x_rows, x_cols).floats();
+  return count * FiraLayout(rows, cols, column_axis).floats();
 }
 
 void sk_lowrank_adam_moments(const LowrankAdamChunk& c, const AdamOptions& options,
@@ -262,9 +253,8 @@ void sk_lowrank_adam_moments(const LowrankAdamChunk& c, const AdamOptions& optio
                             c.exp_avg_sq[p] + from, n, adam, static_cast<float>(-eta[p] * c.scale));
   });
   if (c.rule == kFira) {
-    const int64_t columns = c.column_axis == 1 ? c.x_cols : c.x_rows;
     for (int64_t p = 0; p < c.count; ++p) {
-      if (!flags[p]) std::fill(c.coef[p], c.coef[p] + columns, 0.0f);
+      if (!flags[p]) std::fill(c.coef[p], c.coef[p] + c.columns, 0.0f);
     }
   }
 }
@@ -296,29 +286,6 @@ void sk_lowrank_adam_apply(const Panel& W, const Panel& T, const Panel& X, const
     }
     if (coef != nullptr && block.coef_axis == 0) block.coef = coef + from;
     kernels.sk_apply_block(block);
-  }
-}
-
-void sk_gemm(const Gemm& gemm, int threads) {
-  const Kernels& kernels = active_kernels();
-  if (gemm.m == 0 || gemm.n == 0) return;
-  Gemm g = gemm;
-  if (g.n <= 2 && g.n < g.m) {  // C^T = B^T A^T keeps the long side in the vectors
-    std::swap(g.A, g.B);
-    std::swap(g.m, g.n);
-    std::swap(g.c_row_stride, g.c_col_stride);
-    std::swap(g.a_row_stride, g.b_col_stride);
-    std::swap(g.a_col_stride, g.b_row_stride);
-  }
-  const bool shallow = g.m > 2 && g.k <= kGemmShallow;
-  const int64_t tile_rows = shallow ? kGemmRows / 4 : kGemmRows;
-  const int64_t tile_cols = shallow ? kGemmShallowCols : kGemmCols;
-  const int64_t down = blocks_of(g.m, tile_rows), across = blocks_of(g.n, tile_cols);
-  const int64_t work = g.m * g.n * std::max<int64_t>(1, g.k) / 8;  // a product is cheaper to feed
-#pragma omp parallel for schedule(dynamic) num_threads(team_for(work, threads))
-  for (int64_t tile = 0; tile < down * across; ++tile) {
-    const int64_t i = tile % down * tile_rows, j = tile / down * tile_cols;
-    kernels.sk_gemm_tile(g, i, std::min(tile_rows, g.m - i), j, std::min(tile_cols, g.n - j));
   }
 }
 

@@ -1,4 +1,4 @@
-// Fira's share of lowrank_adam_moments: tiles of R and X, their sums, the coefficients from them.
+// Fira's share of lowrank_adam_moments: tiles of R, their sums, the coefficients from them.
 // Included by dispatch.cpp only.
 #pragma once
 
@@ -14,56 +14,49 @@ namespace subkern {
 
 // The sums of one parameter in a chunk's scratch. A sum over rows comes in parts.
 struct FiraLayout {
-  int64_t r_columns, r_parts, x_columns, x_parts;
+  int64_t columns, parts;  // canonical columns of R
 
-  FiraLayout(int64_t rows, int64_t cols, int column_axis, int64_t x_rows, int64_t x_cols)
-      : r_columns(column_axis == 1 ? cols : rows),
-        r_parts(column_axis == 1 ? blocks_of(rows, kSumRows) : 1),
-        x_columns(column_axis == 1 ? x_cols : x_rows),
-        x_parts(blocks_of(column_axis == 1 ? x_rows : x_cols, kNormRows)) {}
-  int64_t floats() const { return 2 * r_parts * r_columns + x_parts * x_columns; }
+  FiraLayout(int64_t rows, int64_t cols, int column_axis)
+      : columns(column_axis == 1 ? cols : rows),
+        parts(column_axis == 1 ? blocks_of(rows, kSumRows) : 1) {}
+  int64_t floats() const { return 2 * parts * columns; }
 };
 
 class FiraSums : public FiraLayout {
  public:
-  FiraSums(const LowrankAdamChunk& c, int64_t x_parts_in_use)
-      : FiraLayout(c.rows, c.cols, c.column_axis, c.x_rows, c.x_cols), c_(c), floats_(floats()) {
-    x_parts = x_parts_in_use;
-  }
+  explicit FiraSums(const LowrankAdamChunk& c) : FiraLayout(c.rows, c.cols, c.column_axis), c_(c) {}
 
-  float* nn(int64_t p, int64_t part) const { return c_.workspace + p * floats_ + part * r_columns; }
-  float* rr(int64_t p, int64_t part) const { return nn(p, r_parts + part); }
-  float* xx(int64_t p, int64_t part) const { return nn(p, 2 * r_parts) + part * x_columns; }
+  float* nn(int64_t p, int64_t part) const { return c_.workspace + p * floats() + part * columns; }
+  float* rr(int64_t p, int64_t part) const { return nn(p, parts + part); }
 
   // phi, residual energy, limiter; writes coef.
   void finish(int64_t p, double eta) const {
-    const std::vector<double> n = add_parts(nn(p, 0), r_parts, r_columns);
-    const std::vector<double> r = add_parts(rr(p, 0), r_parts, r_columns);
-    const std::vector<double> x = add_parts(xx(p, 0), x_parts, x_columns);
-    std::vector<double> phis(x_columns);
+    const std::vector<double> n = add_parts(nn(p, 0)), r = add_parts(rr(p, 0));
+    const float* x = c_.norms[p];
+    std::vector<double> phis(c_.columns);
     double energy = 0.0;  // s_t^2
     if (c_.matrix_norm) {
       const double r_total = std::accumulate(r.begin(), r.end(), 0.0);
       const double whole = phi(std::accumulate(n.begin(), n.end(), 0.0), r_total);
-      energy = whole * whole * residual(std::accumulate(x.begin(), x.end(), 0.0), r_total);
+      energy = whole * whole * residual(std::accumulate(x, x + c_.columns, 0.0), r_total);
       std::fill(phis.begin(), phis.end(), whole);
     } else {
-      for (int64_t j = 0; j < x_columns; ++j) {
+      for (int64_t j = 0; j < c_.columns; ++j) {
         phis[j] = phi(n[j], r[j]);
         energy += phis[j] * phis[j] * residual(x[j], r[j]);
       }
     }
     const double factor = -eta * limit(c_.limiter[p], std::sqrt(energy));
-    for (int64_t j = 0; j < x_columns; ++j) c_.coef[p][j] = static_cast<float>(factor * phis[j]);
+    for (int64_t j = 0; j < c_.columns; ++j) c_.coef[p][j] = static_cast<float>(factor * phis[j]);
   }
 
  private:
-  static std::vector<double> add_parts(const float* parts, int64_t count, int64_t columns) {
-    std::vector<double> sums(columns);
-    for (int64_t part = 0; part < count; ++part) {
-      for (int64_t j = 0; j < columns; ++j) sums[j] += parts[part * columns + j];
+  std::vector<double> add_parts(const float* sums) const {
+    std::vector<double> totals(columns);
+    for (int64_t part = 0; part < parts; ++part) {
+      for (int64_t j = 0; j < columns; ++j) totals[j] += sums[part * columns + j];
     }
-    return sums;
+    return totals;
   }
 
   double phi(double nn, double rr) const {
@@ -89,10 +82,9 @@ class FiraSums : public FiraLayout {
   }
 
   const LowrankAdamChunk& c_;
-  const int64_t floats_;
 };
 
-// The tiles of R and of X, and what is done to them.
+// The tiles of R, and what is done to them.
 class FiraTiles {
  public:
   FiraTiles(const Kernels& kernels, const LowrankAdamChunk& c, const AdamConstants& adam)
@@ -100,26 +92,21 @@ class FiraTiles {
         c_(c),
         adam_(adam),
         by_column_(c.column_axis == 1),
-        x_len_(by_column_ ? c.x_rows : c.x_cols),
-        x_stride_(by_column_ ? c.x_row_stride : c.x_col_stride),
-        x_column_stride_(by_column_ ? c.x_col_stride : c.x_row_stride),
-        x_by_rows_(x_stride_ != 1 && x_column_stride_ == 1),
-        sums_(c, x_by_rows_ ? blocks_of(x_len_, kNormRows) : 1),
-        r_block_(by_column_ ? kTileCols : rows_per_block(c.cols)),
-        x_block_(x_by_rows_ ? kTileCols : rows_per_block(x_len_)) {}
+        sums_(c),
+        block_(by_column_ ? kTileCols : rows_per_block(c.cols)),
+        across_(blocks_of(sums_.columns, block_)) {}
 
   const FiraSums& sums() const { return sums_; }
-  int64_t r_tiles() const { return sums_.r_parts * blocks_of(sums_.r_columns, r_block_); }
-  int64_t x_tiles() const { return sums_.x_parts * blocks_of(sums_.x_columns, x_block_); }
+  int64_t count() const { return sums_.parts * across_; }
 
   void moments(int64_t p, int64_t tile) const {
-    const auto [part, from] = place(tile, sums_.r_columns, r_block_);
+    const auto [part, from] = place(tile);
     (by_column_ ? kernels_.sk_moments_cols : kernels_.sk_moments_rows)(
         r_tile(p, part, from), adam_, sums_.nn(p, part) + from, sums_.rr(p, part) + from);
   }
 
   void direction(int64_t p, int64_t tile, double eta) const {
-    const auto [part, from] = place(tile, sums_.r_columns, r_block_);
+    const auto [part, from] = place(tile);
     const bool per_column = by_column_ && !c_.matrix_norm;
     const float* coef = c_.coef[p] + (c_.matrix_norm ? 0 : from);
     kernels_.sk_fira_direction(r_tile(p, part, from), adam_.eps,
@@ -128,27 +115,14 @@ class FiraTiles {
                                coef, c_.matrix_norm ? 0 : 1);
   }
 
-  void norms(int64_t p, int64_t tile) const {
-    const auto [part, from] = place(tile, sums_.x_columns, x_block_);
-    const int64_t first = x_by_rows_ ? part * kNormRows : 0;
-    const ColumnsBlock block{at(c_.X[p], c_.x_dtype, first * x_stride_ + from * x_column_stride_),
-                             c_.x_dtype,
-                             x_by_rows_ ? std::min(kNormRows, x_len_ - first) : x_len_,
-                             x_stride_,
-                             std::min(x_block_, sums_.x_columns - from),
-                             x_column_stride_};
-    kernels_.sk_column_norms(block, sums_.xx(p, part) + from);
-  }
-
  private:
   // (part, first canonical column); tiles of one part are neighbours in memory.
-  static std::pair<int64_t, int64_t> place(int64_t tile, int64_t columns, int64_t block) {
-    const int64_t across = blocks_of(columns, block);
-    return {tile / across, tile % across * block};
+  std::pair<int64_t, int64_t> place(int64_t tile) const {
+    return {tile / across_, tile % across_ * block_};
   }
 
   MomentsBlock r_tile(int64_t p, int64_t part, int64_t from) const {
-    const int64_t columns = std::min(r_block_, sums_.r_columns - from);
+    const int64_t columns = std::min(block_, sums_.columns - from);
     const int64_t first = part * kSumRows;
     const int64_t offset = by_column_ ? first * c_.cols + from : from * c_.cols;
     return {at(c_.R[p], c_.r_dtype, offset),
@@ -164,10 +138,8 @@ class FiraTiles {
   const LowrankAdamChunk& c_;
   const AdamConstants adam_;
   const bool by_column_;
-  const int64_t x_len_, x_stride_, x_column_stride_;
-  const bool x_by_rows_;  // X's rows cross the canonical columns, as R's do on the left side
   const FiraSums sums_;
-  const int64_t r_block_, x_block_;
+  const int64_t block_, across_;
 };
 
 }  // namespace subkern

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "subkern/adam.h"
-#include "subkern/gemm.h"
 #include "subkern/lowrank_adam.h"
+#include "subkern/product.h"
 #include "subkern/types.h"
 
 namespace subkern {
@@ -16,12 +16,6 @@ struct AdamConstants {
   float eps;
 };
 
-// Tiles of C in sk_gemm_tile; with few terms per sum they follow the rows of C.
-constexpr int64_t kGemmRows = 96;
-constexpr int64_t kGemmCols = 256;
-constexpr int64_t kGemmShallow = 4;
-constexpr int64_t kGemmShallowCols = 4096;
-
 // A block of rows x cols of R with M and V beside it; all three share the leading dimension ld.
 struct MomentsBlock {
   void* R;
@@ -33,16 +27,6 @@ struct MomentsBlock {
   int64_t ld;
 };
 
-// count canonical columns of length len: element (i, j) at X[i * stride + j * column_stride].
-struct ColumnsBlock {
-  const void* X;
-  Dtype dtype;
-  int64_t len;
-  int64_t stride;
-  int64_t count;
-  int64_t column_stride;
-};
-
 struct ApplyBlock {
   Panel W, T, X;
   const float* coef;
@@ -50,6 +34,32 @@ struct ApplyBlock {
   int64_t rows;
   int64_t cols;
   float decay;
+};
+
+// One factor of a product: element (a, p) at data[a * stride + p * sum_stride], p is summed over.
+struct Factor {
+  const void* data;
+  Dtype dtype;
+  int64_t size;
+  int64_t stride;
+  int64_t sum_stride;
+};
+
+// C(i, j) = sum over p, with the basis packed once and the other factor block by block.
+struct ProductJob {
+  Factor basis;
+  Factor streamed;
+  bool basis_gives_rows;  // rows of C come from the basis, else its columns do
+  int64_t depth;          // terms of a sum,
+  int64_t depth_block;    // and how many are added up before they go to memory
+  Panel C;
+  bool update;  // C = decay C + sum + coef X, else C = sum
+  Panel X;      // beside C
+  const float* coef;
+  int coef_axis;  // 1: one per column of C, 0: one per row
+  float decay;
+  float* norms;   // sum of squares per index of the streamed factor, or null
+  float* packed;  // the packed basis
 };
 
 #define SUBKERN_KERNELS(KERNEL)                                                                   \
@@ -73,11 +83,15 @@ struct ApplyBlock {
   KERNEL(void, sk_fira_direction,                                                                 \
          (const MomentsBlock& block, float eps, float factor, float residual, const float* col_c, \
           const float* row_c, int64_t row_c_stride))                                              \
-  /* xx[j] = sum of squares of canonical column j; in one chain if column_stride is 1. */         \
-  KERNEL(void, sk_column_norms, (const ColumnsBlock& block, float* xx))                           \
   KERNEL(void, sk_apply_block, (const ApplyBlock& block))                                         \
-  /* Rows [i, i + rows) and columns [j, j + cols) of C, whole sum over k. */                      \
-  KERNEL(void, sk_gemm_tile, (const Gemm& gemm, int64_t i, int64_t rows, int64_t j, int64_t cols))
+  /* Indices of one packed strip: of the factor that gives C's rows, or its columns. */           \
+  KERNEL(int64_t, sk_product_strip, (bool rows))                                                  \
+  KERNEL(void, sk_product_pack_basis, (const ProductJob& job, int64_t strip))                     \
+  /* C for indices [from, from + count) of the streamed factor; [next_from, next_from +           \
+     next_count) comes after it on this thread. scratch: 2 + depth_block floats per index. */     \
+  KERNEL(void, sk_product_block,                                                                  \
+         (const ProductJob& job, int64_t from, int64_t count, int64_t next_from,                  \
+          int64_t next_count, float* scratch))
 
 #define SUBKERN_DECLARE(result, name, arguments) result name arguments;
 

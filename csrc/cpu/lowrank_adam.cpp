@@ -1,4 +1,4 @@
-// Blocks of the low-rank Adam step: moments with column norms, the direction, the weight epilogue.
+// Blocks of the low-rank Adam step: moments, the direction, the weight epilogue.
 #include "adam_core.h"
 
 namespace subkern {
@@ -101,70 +101,6 @@ void fira_direction(T* R, const MomentsBlock& block, float eps, float factor, fl
   }
 }
 
-// kColumns contiguous columns side by side: memory serves as many streams.
-template <int kColumns, class T>
-void norms_along_memory(const T* X, int64_t stride, int64_t len, float* xx) {
-  double totals[kColumns] = {};
-  for (int64_t begin = 0; begin < len; begin += kChain * kWidth) {
-    Vec chains[kColumns];
-    for (int c = 0; c < kColumns; ++c) chains[c] = zero();
-    for_vectors(smaller(len - begin, kChain * kWidth), [&](int64_t i, auto lanes) {
-      for (int c = 0; c < kColumns; ++c) {
-        const Vec x = load(X + c * stride + begin + i, lanes);
-        chains[c] = fma(x, x, chains[c]);
-      }
-    });
-    for (int c = 0; c < kColumns; ++c) totals[c] += sum(chains[c]);
-  }
-  for (int c = 0; c < kColumns; ++c) xx[c] = static_cast<float>(totals[c]);
-}
-
-template <class T>
-void norms_of_contiguous_columns(const T* X, const ColumnsBlock& block, float* xx) {
-  const int64_t stride = block.column_stride;
-  int64_t j = 0;
-  for (; j + 4 <= block.count; j += 4) {
-    norms_along_memory<4>(X + j * stride, stride, block.len, xx + j);
-  }
-  for (; j < block.count; ++j) norms_along_memory<1>(X + j * stride, stride, block.len, xx + j);
-}
-
-// Rows pass four at a time, so that memory serves four streams; each column still adds in order.
-template <class T>
-void norms_across_rows(const T* X, const ColumnsBlock& block, float* xx) {
-  clear(xx, block.count);
-  int64_t i = 0;
-  for (; i + 4 <= block.len; i += 4) {
-    const T* row = X + i * block.stride;
-    for_vectors(block.count, [&](int64_t j, auto lanes) {
-      Vec total = load(xx + j, lanes);
-      for (int64_t s = 0; s < 4; ++s) {
-        const Vec x = load(row + s * block.stride + j, lanes);
-        total = fma(x, x, total);
-      }
-      store(xx + j, total, lanes);
-    });
-  }
-  for (; i < block.len; ++i) {
-    const T* row = X + i * block.stride;
-    for_vectors(block.count,
-                [&](int64_t j, auto lanes) { add_square(xx + j, load(row + j, lanes), lanes); });
-  }
-}
-
-template <class T>
-void norms_strided(const T* X, const ColumnsBlock& block, float* xx) {
-  for (int64_t j = 0; j < block.count; ++j) {
-    double total = 0.0;
-    for (int64_t i = 0; i < block.len; ++i) {
-      float x;
-      store(&x, load(X + i * block.stride + j * block.column_stride, First{1}), First{1});
-      total += static_cast<double>(x) * x;
-    }
-    xx[j] = static_cast<float>(total);
-  }
-}
-
 // Stands for an operand that is not there.
 struct Absent {};
 
@@ -252,18 +188,6 @@ void sk_fira_direction(const MomentsBlock& block, float eps, float factor, float
                        const float* col_c, const float* row_c, int64_t row_c_stride) {
   with_type(block.R, block.dtype, [&](auto* R) {
     fira_direction(R, block, eps, factor, residual, col_c, row_c, row_c_stride);
-  });
-}
-
-void sk_column_norms(const ColumnsBlock& block, float* xx) {
-  with_type(block.X, block.dtype, [&](auto* X) {
-    if (block.stride == 1) {
-      norms_of_contiguous_columns(X, block, xx);
-    } else if (block.column_stride == 1) {
-      norms_across_rows(X, block, xx);
-    } else {
-      norms_strided(X, block, xx);
-    }
   });
 }
 

@@ -9,8 +9,7 @@ namespace {
 
 using Vec = __m256;
 constexpr int kWidth = 8;
-constexpr int kGemmStrip = 6;
-constexpr int kGemmWide[] = {8, 4};
+constexpr int kTileRows = 6;
 
 inline __m256i mask_of(First lanes) {
   const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -39,6 +38,25 @@ inline Vec load(const float* p, All) { return _mm256_loadu_ps(p); }
 inline Vec load(const float* p, First lanes) { return _mm256_maskload_ps(p, mask_of(lanes)); }
 inline void store(float* p, Vec a, All) { _mm256_storeu_ps(p, a); }
 inline void store(float* p, Vec a, First lanes) { _mm256_maskstore_ps(p, mask_of(lanes), a); }
+
+// Rows become columns.
+inline void transpose(Vec (&v)[kWidth]) {
+  Vec pairs[kWidth], fours[kWidth];
+  for (int i = 0; i < kWidth; i += 2) {
+    pairs[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+    pairs[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+  }
+  for (int i = 0; i < kWidth; i += 4) {
+    for (int half = 0; half < 2; ++half) {
+      fours[i + 2 * half] = _mm256_shuffle_ps(pairs[i + half], pairs[i + half + 2], 0x44);
+      fours[i + 2 * half + 1] = _mm256_shuffle_ps(pairs[i + half], pairs[i + half + 2], 0xee);
+    }
+  }
+  for (int i = 0; i < 4; ++i) {
+    v[i] = _mm256_permute2f128_ps(fours[i], fours[4 + i], 0x20);
+    v[4 + i] = _mm256_permute2f128_ps(fours[i], fours[4 + i], 0x31);
+  }
+}
 
 inline Vec widen(__m128i halves) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));

@@ -18,8 +18,7 @@ namespace {
 
 using Vec = __m512;
 constexpr int kWidth = 16;
-constexpr int kGemmStrip = 8;        // rows of C held in registers, two vectors each
-constexpr int kGemmWide[] = {8, 8};  // vectors per row for products with one and two rows
+constexpr int kTileRows = 14;  // rows of a product held in registers, two vectors each
 
 inline __mmask16 mask_of(First lanes) { return static_cast<__mmask16>((1u << lanes.n) - 1u); }
 
@@ -39,6 +38,33 @@ inline Vec load(const float* p, All) { return _mm512_loadu_ps(p); }
 inline Vec load(const float* p, First lanes) { return _mm512_maskz_loadu_ps(mask_of(lanes), p); }
 inline void store(float* p, Vec a, All) { _mm512_storeu_ps(p, a); }
 inline void store(float* p, Vec a, First lanes) { _mm512_mask_storeu_ps(p, mask_of(lanes), a); }
+
+// Rows become columns.
+inline void transpose(Vec (&v)[kWidth]) {
+  Vec pairs[kWidth], fours[kWidth];
+  for (int i = 0; i < kWidth; i += 2) {
+    pairs[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+  }
+  for (int i = 0; i < kWidth; i += 4) {
+    for (int half = 0; half < 2; ++half) {
+      const __m512d a = _mm512_castps_pd(pairs[i + half]),
+                    b = _mm512_castps_pd(pairs[i + half + 2]);
+      fours[i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+      fours[i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+    }
+  }
+  for (int i = 0; i < 4; ++i) {  // quarter q of fours[4 g + i] is column 4 q + i of rows 4 g ...
+    const Vec even = _mm512_shuffle_f32x4(fours[i], fours[4 + i], 0x88);
+    const Vec odd = _mm512_shuffle_f32x4(fours[i], fours[4 + i], 0xdd);
+    const Vec even_low = _mm512_shuffle_f32x4(fours[8 + i], fours[12 + i], 0x88);
+    const Vec odd_low = _mm512_shuffle_f32x4(fours[8 + i], fours[12 + i], 0xdd);
+    v[i] = _mm512_shuffle_f32x4(even, even_low, 0x88);
+    v[4 + i] = _mm512_shuffle_f32x4(odd, odd_low, 0x88);
+    v[8 + i] = _mm512_shuffle_f32x4(even, even_low, 0xdd);
+    v[12 + i] = _mm512_shuffle_f32x4(odd, odd_low, 0xdd);
+  }
+}
 
 inline Vec widen(__m256i halves) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));

@@ -11,8 +11,7 @@ typedef float Vec __attribute__((vector_size(16)));
 typedef uint32_t Bits __attribute__((vector_size(16)));
 typedef uint16_t Halves __attribute__((vector_size(8)));
 constexpr int kWidth = 4;
-constexpr int kGemmStrip = 4;
-constexpr int kGemmWide[] = {8, 4};
+constexpr int kTileRows = 4;
 
 inline Vec zero() { return Vec{0.0f, 0.0f, 0.0f, 0.0f}; }
 inline Vec splat(float x) { return Vec{x, x, x, x}; }
@@ -54,6 +53,12 @@ inline Vec load(const float* p, First lanes) {
 inline void store(float* p, Vec a, All) { __builtin_memcpy(p, &a, sizeof(a)); }
 inline void store(float* p, Vec a, First lanes) {
   for (int i = 0; i < lanes.n; ++i) p[i] = a[i];
+}
+
+// Rows become columns.
+inline void transpose(Vec (&v)[kWidth]) {
+  const Vec a = v[0], b = v[1], c = v[2], d = v[3];
+  for (int i = 0; i < kWidth; ++i) v[i] = Vec{a[i], b[i], c[i], d[i]};
 }
 
 inline Vec widen(Halves halves) {

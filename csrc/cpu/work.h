@@ -13,11 +13,13 @@ struct Kernels {
   SUBKERN_KERNELS(SUBKERN_ENTRY)
 };
 
+// The variant that serves this process; throws as active_isa() does.
+const Kernels& active_kernels();
+
 constexpr int64_t kBlock = 16384;        // elements of a contiguous block
 constexpr int64_t kWave = 1 << 18;       // elements whose gradients stay in cache after a check
-constexpr int64_t kSumRows = 32;         // rows of a tile of R that sums over rows,
-constexpr int64_t kNormRows = 64;        // the same for X,
-constexpr int64_t kTileCols = 4096;      // and columns of both
+constexpr int64_t kSumRows = 32;         // rows of a tile of R that sums over rows
+constexpr int64_t kTileCols = 4096;      // and its columns
 constexpr int64_t kThreadWorth = 32768;  // elements that repay waking a thread
 
 inline int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / block; }
@@ -25,6 +27,11 @@ inline int64_t blocks_of(int64_t n, int64_t block) { return (n + block - 1) / bl
 // Rows of a contiguous block, at least one.
 inline int64_t rows_per_block(int64_t cols) {
   return std::max<int64_t>(1, kBlock / std::max<int64_t>(1, cols));
+}
+
+// Threads that the work on so many elements repays.
+inline int team_for(int64_t elements, int threads) {
+  return static_cast<int>(std::min<int64_t>(threads, 1 + elements / kThreadWorth));
 }
 
 inline const void* at(const void* data, Dtype dtype, int64_t index) {

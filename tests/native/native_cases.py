@@ -45,18 +45,17 @@ def run_adam(inputs, code, threads=1, **changes):
     return _C.adam(**{**arguments, **changes})
 
 
-def moments_inputs(count, k, q, rank, axis, code, layout="rows", a=1.0, seed=0, limiter=0.0):
-    """Buffers of a chunk: X = k x q in canonical form, R = basis^T X."""
+def moments_inputs(count, k, q, rank, axis, code, seed=0, limiter=0.0):
+    """Buffers of a chunk for gradients X = k x q in canonical form: R = basis^T X, |X_j|^2."""
     rng = np.random.default_rng(seed)
     chunk = {
         name: []
-        for name in ("R", "exp_avg", "exp_avg_sq", "step", "skipped", "X", "limiter", "coef")
+        for name in ("R", "exp_avg", "exp_avg_sq", "step", "skipped", "norms", "limiter", "coef")
     }
     for p in range(count):
         x = rng.standard_normal((k, q)) * np.exp(rng.standard_normal(q))
         basis = np.linalg.qr(rng.standard_normal((k, max(rank, 1))))[0][:, :rank]
-        x_buffer = Buffer(x if axis == 1 else x.T, code, layout)
-        stored = x_buffer.array if axis == 1 else x_buffer.array.T
+        stored = Buffer(x, code).array
         r = basis.T @ stored
         r = r if axis == 1 else r.T
         chunk["R"].append(Buffer(r, code))
@@ -64,7 +63,7 @@ def moments_inputs(count, k, q, rank, axis, code, layout="rows", a=1.0, seed=0, 
         chunk["exp_avg_sq"].append(Buffer(rng.random(r.shape) * 0.1))
         chunk["step"].append(Buffer(float(5 + p)))
         chunk["skipped"].append(Buffer(0.0))
-        chunk["X"].append(x_buffer)
+        chunk["norms"].append(Buffer(np.sum(stored.astype(np.float64) ** 2, axis=0)))
         chunk["limiter"].append(Buffer(limiter))
         chunk["coef"].append(Buffer(np.full(q, np.nan)))
     return chunk
@@ -72,19 +71,15 @@ def moments_inputs(count, k, q, rank, axis, code, layout="rows", a=1.0, seed=0, 
 
 def moments_arguments(chunk, axis, rule, a=1.0, scale=0.25, threads=1, **changes):
     """Keyword arguments of lowrank_adam_moments for the buffers, and the scratch to keep alive."""
-    r, x = chunk["R"][0], chunk["X"][0]
+    r = chunk["R"][0]
     shape = {"rows": r.array.shape[0], "cols": r.array.shape[1], "column_axis": axis}
-    x_shape = {"x_rows": x.array.shape[0], "x_cols": x.array.shape[1]}
-    floats = _C.lowrank_adam_workspace(count=len(chunk["R"]), rule=rule, **shape, **x_shape)
+    floats = _C.lowrank_adam_workspace(count=len(chunk["R"]), rule=rule, **shape)
     scratch = Buffer(np.full(floats, np.nan))
     arguments = {
         **{name: [b.address for b in buffers] for name, buffers in chunk.items()},
         **shape,
-        **x_shape,
+        "columns": chunk["norms"][0].array.size,
         "r_dtype": r.code,
-        "x_dtype": x.code,
-        "x_row_stride": x.row_stride,
-        "x_col_stride": x.col_stride,
         "rule": rule,
         "scale": scale,
         "residual_scale": a,
@@ -126,22 +121,51 @@ def run_apply(w, t, x, coef, axis, decay, threads=1):
     )
 
 
-def run_gemm(a, b, c, beta, threads=1):
-    """C = beta C + A B on buffers."""
-    (m, k), n = a.array.shape, b.array.shape[1]
-    _C.gemm(
-        A=a.address,
-        **a.strides("a"),
-        B=b.address,
-        **b.strides("b"),
-        C=c.address,
-        c_row_stride=c.row_stride,
-        m=m,
-        n=n,
-        k=k,
-        beta=beta,
-        threads=threads,
-    )
+def product_shape(x, rank, axis, threads):
+    """What both products take about shape, and their scratch."""
+    shape = {"rows": x.array.shape[0], "cols": x.array.shape[1], "rank": rank, "column_axis": axis}
+    floats = _C.lowrank_product_workspace(**shape, threads=max(threads, 1))
+    scratch = Buffer(np.full(floats, np.nan))
+    place = {"workspace": scratch.address, "workspace_floats": floats, "threads": threads}
+    return {**shape, **place}, scratch
+
+
+def run_project(x, p, r, norms, axis, threads=1, **changes):
+    """R = P^T X (axis 1) or X P, and norms unless None."""
+    shape, scratch = product_shape(x, p.array.shape[1], axis, threads)
+    arguments = {
+        **{"X": x.address, "x_dtype": x.code, **x.strides("x")},
+        **{"P": p.address, "p_dtype": p.code, **p.strides("p")},
+        **{"R": r.address, "norms": norms.address if norms else 0},
+        **shape,
+    }
+    _C.lowrank_project(**{**arguments, **changes})
+    scratch.assert_guarded()
+
+
+def run_update(w, p, d, x, coef, axis, decay, threads=1, **changes):
+    """W = decay W + P D (axis 1) or D P^T, + coef X unless x is None."""
+    shape, scratch = product_shape(w, p.array.shape[1], axis, threads)
+    panel = x or Buffer([0.0])
+    arguments = {
+        **{"W": w.address, "w_dtype": w.code, **w.strides("w")},
+        **{"P": p.address, "p_dtype": p.code, **p.strides("p")},
+        **{"X": x.address if x else 0, "x_dtype": panel.code, **panel.strides("x")},
+        **{"D": d.address, "coef": coef.address if coef else 0, "decay": decay},
+        **shape,
+    }
+    _C.lowrank_update(**{**arguments, **changes})
+    scratch.assert_guarded()
+
+
+def product_inputs(k, q, rank, axis, code, layouts=("rows", "rows", "rows"), seed=0):
+    """Buffers of both products: X, W, P in the given layouts, R, norms, D, coef."""
+    rng = np.random.default_rng(seed)
+    size, low = ((k, q), (rank, q)) if axis == 1 else ((q, k), (q, rank))
+    x, w = (Buffer(rng.standard_normal(size), code, layout) for layout in layouts[:2])
+    p = Buffer(rng.standard_normal((k, rank)), code, layouts[2])
+    r, norms = Buffer(np.full(low, np.nan)), Buffer(np.full(q, np.nan))
+    return x, w, p, r, norms, Buffer(rng.standard_normal(low)), Buffer(rng.standard_normal(q))
 
 
 def all_cases(threads):
@@ -155,24 +179,25 @@ def all_cases(threads):
                 results[f"adam-{name}-{p}-{code}"] = buffer.array
         for axis in (0, 1):
             for rule in (0, 1):
-                for layout in ("rows", "cols"):
-                    chunk = moments_inputs(3, 40, 1031, 19, axis, code, layout, limiter=0.05)
-                    run_moments(chunk, axis, rule, threads=threads)
-                    for name in ("R", "exp_avg", "exp_avg_sq", "limiter", "coef"):
-                        key = f"moments-{name}-{axis}-{rule}-{layout}-{code}"
-                        results[key] = np.stack([b.array for b in chunk[name]])
+                chunk = moments_inputs(3, 40, 1031, 19, axis, code, limiter=0.05)
+                run_moments(chunk, axis, rule, threads=threads)
+                for name in ("R", "exp_avg", "exp_avg_sq", "limiter", "coef"):
+                    key = f"moments-{name}-{axis}-{rule}-{code}"
+                    results[key] = np.stack([b.array for b in chunk[name]])
         rng = np.random.default_rng(1)
         w, t, x = (Buffer(rng.standard_normal((130, 517)), code) for _ in range(3))
         run_apply(w, t, x, Buffer(rng.standard_normal(517)), 1, 0.9, threads)
         results[f"apply-{code}"] = w.array
-    for m, n, k in ((1, 3001, 300), (2, 700, 513), (1500, 1, 300), (100, 300, 600)):
-        for layout in ("rows", "cols"):
-            rng = np.random.default_rng(2)
-            a = Buffer(rng.standard_normal((m, k)), layout=layout)
-            b = Buffer(rng.standard_normal((k, n)), layout=layout)
-            c = Buffer(rng.standard_normal((m, n)))
-            run_gemm(a, b, c, 0.5, threads)
-            results[f"gemm-{m}-{n}-{k}-{layout}"] = c.array
+        for k, q, rank in ((1, 3001, 1), (300, 700, 2), (513, 517, 129), (64, 90, 64)):
+            for axis in (0, 1):
+                for layout in ("rows", "cols"):
+                    layouts = (layout,) * 3
+                    x, w, p, r, norms, d, c = product_inputs(k, q, rank, axis, code, layouts)
+                    run_project(x, p, r, norms, axis, threads)
+                    run_update(w, p, d, x, c, axis, 0.9, threads)
+                    key = f"{k}-{q}-{rank}-{axis}-{layout}-{code}"
+                    results[f"project-{key}"], results[f"norms-{key}"] = r.array, norms.array
+                    results[f"update-{key}"] = w.array
     return results
 
 

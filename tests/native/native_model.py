@@ -111,10 +111,11 @@ def adam_core(r, m, v, beta1, beta2, eps):
     return new_m, new_v, new_m / root, m_size, m_size / root
 
 
-def fira_scales(n, r, x, axis, previous, eta, a, gamma, norm_eps, matrix_norm):
+def fira_scales(n, r, xx, axis, previous, eta, a, gamma, norm_eps, matrix_norm):
     """Coefficients of X per canonical column and the new limiter value."""
     along = 0 if axis == 1 else 1
-    nn, rr, xx = (np.sum(np.asarray(t, np.float64) ** 2, axis=along) for t in (n, r, x))
+    nn, rr = (np.sum(np.asarray(t, np.float64) ** 2, axis=along) for t in (n, r))
+    xx = np.asarray(xx, np.float64)
     columns = xx.size
     if matrix_norm:
         nn, rr, xx = nn.sum(), rr.sum(), xx.sum()

@@ -7,10 +7,12 @@ from native_cases import (
     adam_inputs,
     moments_arguments,
     moments_inputs,
+    product_inputs,
     run_adam,
     run_apply,
-    run_gemm,
     run_moments,
+    run_project,
+    run_update,
 )
 from native_model import FP32, Buffer
 
@@ -32,11 +34,11 @@ MOMENTS_BAD = [
     ({"cols": 2**62}, "cols must keep the matrix below"),
     ({"column_axis": 2}, "column_axis must be 0 or 1"),
     ({"r_dtype": 7}, "r_dtype must be 0"),
-    ({"x_dtype": -1}, "x_dtype must be 0"),
     ({"rule": 2}, "rule must be 0"),
-    ({"x_cols": 11}, "x_cols must equal"),
-    ({"X": []}, "X must have one entry"),
-    ({"X": [0]}, r"X\[0\] must be the address"),
+    ({"columns": 11}, "columns must equal"),
+    ({"columns": -1}, "columns must be zero or more"),
+    ({"norms": []}, "norms must have one entry"),
+    ({"norms": [0]}, r"norms\[0\] must be the address"),
     ({"R": [0]}, r"R\[0\] must be the address"),
     ({"limiter": [0]}, r"limiter\[0\] must be the address"),
     ({"coef": []}, "coef must have one entry"),
@@ -69,20 +71,20 @@ def test_moments_arguments(changes, message):
 
 def test_moments_galore_ignores_fira_arguments():
     chunk = moments_inputs(1, 6, 10, 3, 1, FP32)
-    nothing = {"X": [], "limiter": [], "coef": [], "x_dtype": 9, "x_cols": -1, "gamma": 0.0}
+    nothing = {"norms": [], "limiter": [], "coef": [], "columns": -1, "gamma": 0.0}
     assert run_moments(chunk, 1, 0, **nothing, workspace=0, workspace_floats=0) == [False]
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"count": -1}, {"rule": 3}, {"column_axis": 5}, {"rows": -2}, {"x_cols": -2}],
+    [{"count": -1}, {"rule": 3}, {"column_axis": 5}, {"rows": -2}, {"cols": -2}],
     ids=str,
 )
 def test_workspace_arguments(changes):
-    good = {"count": 2, "rows": 3, "cols": 5, "column_axis": 1, "x_rows": 7, "x_cols": 5, "rule": 1}
-    assert _C.lowrank_adam_workspace(**good) == 2 * 3 * 5
+    good = {"count": 2, "rows": 3, "cols": 5, "column_axis": 1, "rule": 1}
+    assert _C.lowrank_adam_workspace(**good) == 2 * 2 * 5
     assert _C.lowrank_adam_workspace(**{**good, "rule": 0}) == 0
-    assert _C.lowrank_adam_workspace(**{**good, "column_axis": 0}) == 2 * (2 * 3 + 7)
+    assert _C.lowrank_adam_workspace(**{**good, "column_axis": 0}) == 2 * 2 * 3
     with pytest.raises(ValueError, match=r"^lowrank_adam_workspace: "):
         _C.lowrank_adam_workspace(**{**good, **changes})
 
@@ -102,19 +104,49 @@ def test_apply_arguments():
     w.assert_unchanged()
 
 
-def test_gemm_arguments():
-    a = Buffer(np.ones((2, 2)))
-    strides = {f"{x}_{axis}_stride": 1 for x in "abc" for axis in ("row", "col")}
-    del strides["c_col_stride"]
-    good = {"A": a.address, "B": a.address, "C": a.address, "m": 2, "n": 2, "k": 2}
-    good = {**good, **strides, "beta": 0.0, "threads": 1}
-    for name in ("A", "B", "C", "threads"):
-        with pytest.raises(ValueError, match=f"^gemm: {name} must .*, got 0$"):
-            _C.gemm(**{**good, name: 0})
-    for name in ("m", "n", "k"):
-        with pytest.raises(ValueError, match=f"^gemm: {name} must be zero or more, got -1$"):
-            _C.gemm(**{**good, name: -1})
-    a.assert_unchanged()
+PRODUCT_BAD = {
+    "rows": -1,
+    "cols": -1,
+    "rank": -1,
+    "column_axis": 2,
+    "p_dtype": 7,
+    "x_dtype": -1,
+    "threads": 0,
+    "workspace": 0,
+    "workspace_floats": 3,
+    "P": 0,
+}
+
+
+@pytest.mark.parametrize("name", [*PRODUCT_BAD, "X", "R"])
+def test_project_arguments(name):
+    x, _, p, r, norms, _, _ = product_inputs(6, 10, 3, 1, FP32)
+    value = PRODUCT_BAD.get(name, 0)
+    with pytest.raises(ValueError, match=f"^lowrank_project: {name} must .*, got {value}$"):
+        run_project(x, p, r, norms, 1, **{name: value})
+    for buffer in (x, p, r, norms):
+        buffer.assert_unchanged()
+
+
+@pytest.mark.parametrize("name", [*PRODUCT_BAD, "w_dtype", "W", "D"])
+def test_update_arguments(name):
+    x, w, p, _, _, d, coef = product_inputs(6, 10, 3, 1, FP32)
+    value = {**PRODUCT_BAD, "w_dtype": 2}.get(name, 0)
+    with pytest.raises(ValueError, match=f"^lowrank_update: {name} must .*, got {value}$"):
+        run_update(w, p, d, x, coef, 1, 0.9, **{name: value})
+    with pytest.raises(ValueError, match=r"^lowrank_update: coef must be the address .*, got 0$"):
+        run_update(w, p, d, x, None, 1, 0.9)
+    for buffer in (x, w, p, d, coef):
+        buffer.assert_unchanged()
+
+
+@pytest.mark.parametrize("name", ["rows", "cols", "rank", "column_axis", "threads"])
+def test_product_workspace_arguments(name):
+    good = {"rows": 6, "cols": 10, "rank": 3, "column_axis": 1, "threads": 2}
+    assert _C.lowrank_product_workspace(**good) > 0
+    message = f"^lowrank_product_workspace: {name} must .*, got {PRODUCT_BAD[name]}$"
+    with pytest.raises(ValueError, match=message):
+        _C.lowrank_product_workspace(**{**good, name: PRODUCT_BAD[name]})
 
 
 def test_wrong_kinds_are_type_errors():
@@ -128,13 +160,20 @@ def test_wrong_kinds_are_type_errors():
 
 def test_call_counts():
     before = _C.call_counts()
-    assert set(before) == {"lowrank_adam_moments", "lowrank_adam_apply", "adam", "gemm"}
+    assert set(before) == {
+        "lowrank_adam_moments",
+        "lowrank_adam_apply",
+        "lowrank_project",
+        "lowrank_update",
+        "adam",
+    }
     run_adam(adam_inputs([5], FP32), FP32)
     run_moments(moments_inputs(1, 6, 10, 3, 1, FP32), 1, 0)
     run_apply(Buffer(np.ones((2, 3))), None, None, None, 1, 1.0)
-    square = Buffer(np.ones((2, 2)))
-    run_gemm(square, square, Buffer(np.ones((2, 2))), 0.0)
-    run_gemm(square, square, Buffer(np.ones((2, 2))), 0.0)
+    x, w, p, r, norms, d, coef = product_inputs(6, 10, 3, 1, FP32)
+    run_project(x, p, r, norms, 1)
+    for _ in range(2):
+        run_update(w, p, d, x, coef, 1, 0.9)
     with pytest.raises(ValueError, match="threads"):
         run_adam(adam_inputs([5], FP32), FP32, threads=0)
     grown = {name: count - before[name] for name, count in _C.call_counts().items()}
@@ -142,5 +181,6 @@ def test_call_counts():
         "lowrank_adam_moments": 1,
         "lowrank_adam_apply": 1,
         "adam": 1,
-        "gemm": 2,
+        "lowrank_project": 1,
+        "lowrank_update": 2,
     }

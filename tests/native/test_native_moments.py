@@ -1,9 +1,9 @@
-"""lowrank_adam_moments: both rules, both sides, every layout of X, against fp64."""
+"""lowrank_adam_moments: both rules, both sides, against fp64."""
 
 import numpy as np
 import pytest
 from native_cases import ADAM, FIRA, moments_inputs, run_moments
-from native_model import BF16, EPS, FP32, Buffer, adam_core, assert_close, eta_of, fira_scales
+from native_model import BF16, FP32, adam_core, assert_close, eta_of, fira_scales
 
 GALORE, FIRA_RULE = 0, 1
 SHAPES = [  # canonical k x q, rank
@@ -57,7 +57,7 @@ def check(chunk, before, axis, rule, a, scale, options):
             keys = ("gamma", "norm_eps", "matrix_norm")
             previous = float(before["limiter"][p])
             coef, limiter = fira_scales(
-                n, r, before["X"][p], axis, previous, eta, a, *(options[key] for key in keys)
+                n, r, before["norms"][p], axis, previous, eta, a, *(options[key] for key in keys)
             )
             # M may cancel, and phi = |N_j| / |R_j| inherits N's error, not its size.
             summed = None if options["matrix_norm"] else (0 if axis == 1 else 1)
@@ -75,7 +75,7 @@ def check(chunk, before, axis, rule, a, scale, options):
             assert_close(chunk["coef"][p].array, coef, coef_size, units=64, name="coef")
             # The residual energy loses up to three digits before it counts as zero.
             np.testing.assert_allclose(chunk["limiter"][p].array, limiter, rtol=2e-5, atol=1e-30)
-        chunk["X"][p].assert_unchanged()
+        chunk["norms"][p].assert_unchanged()
     for buffers in chunk.values():
         for buffer in buffers:
             buffer.assert_guarded()
@@ -89,17 +89,16 @@ def test_moments_galore(shape, axis, code):
     before = snapshot(chunk)
     assert run_moments(chunk, axis, GALORE, threads=2) == [False, False]
     check(chunk, before, axis, GALORE, 1.0, 0.25, {**ADAM, **FIRA})
-    for name in ("X", "limiter", "coef"):
+    for name in ("norms", "limiter", "coef"):
         chunk[name][0].assert_unchanged()
 
 
 @CODES
 @AXES
-@pytest.mark.parametrize("layout", ["rows", "padded", "cols", "strided"])
 @pytest.mark.parametrize("shape", SHAPES, ids=IDS)
-def test_moments_fira(shape, axis, code, layout):
+def test_moments_fira(shape, axis, code):
     a = 0.25
-    chunk = moments_inputs(2, *shape, axis, code, layout)
+    chunk = moments_inputs(2, *shape, axis, code)
     before = snapshot(chunk)
     assert run_moments(chunk, axis, FIRA_RULE, a=a, threads=2) == [False, False]
     check(chunk, before, axis, FIRA_RULE, a, 0.25, {**ADAM, **FIRA})
@@ -186,43 +185,13 @@ def test_moments_propagate_nonfinite_when_told(axis, rule):
         assert np.isnan(chunk["limiter"][0].array)
 
 
-def test_moments_norms_of_long_columns():
-    """A column of 20000 terms keeps fp32 accuracy: phi and the limiter would show a drift."""
-    k = 20_000
-    rng = np.random.default_rng(0)
-    for axis in (1, 0):
-        chunk = moments_inputs(1, 8, 3, 2, axis, FP32)
-        x = rng.random((k, 3)).astype(np.float32)
-        x = x if axis == 1 else np.ascontiguousarray(x.T)
-        shape = {"x_rows": x.shape[0], "x_cols": x.shape[1]}
-        chunk["limiter"][0]._matrix[...] = 0
-        before = snapshot(chunk)
-        scratch = Buffer(np.zeros(2000))
-        run_moments(
-            chunk,
-            axis,
-            FIRA_RULE,
-            X=[x.ctypes.data],
-            workspace=scratch.address,
-            workspace_floats=2000,
-            **shape,
-            x_row_stride=x.shape[1],
-            x_col_stride=1,
-        )
-        before["X"][0] = x
-        n = adam_core(*(before[key][0] for key in ("R", "exp_avg", "exp_avg_sq")), 0.9, 0.999, 1e-6)
-        _, limiter = fira_scales(n[2], before["R"][0], x, axis, 0, 1.0, 1.0, 1.01, 1e-8, False)
-        np.testing.assert_allclose(chunk["limiter"][0].array, limiter, rtol=4 * EPS[FP32])
-
-
 @CODES
 @AXES
 @pytest.mark.parametrize("rule", [GALORE, FIRA_RULE])
-@pytest.mark.parametrize("layout", ["rows", "cols"])
-def test_moments_threads(axis, rule, code, layout):
+def test_moments_threads(axis, rule, code):
     runs = []
     for threads in (1, 2, 3):
-        chunk = moments_inputs(4, 64, 1100, 40, axis, code, layout, limiter=0.5)
+        chunk = moments_inputs(4, 64, 1100, 40, axis, code, limiter=0.5)
         run_moments(chunk, axis, rule, threads=threads)
         runs.append(chunk)
     for other in runs[1:]:

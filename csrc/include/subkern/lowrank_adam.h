@@ -23,14 +23,10 @@ struct LowrankAdamChunk {
   double scale;
   Rule rule;
   // Only Fira reads what follows.
-  const void* const* X;  // the gradient as stored, x_rows x x_cols; strides in elements
-  Dtype x_dtype;
-  int64_t x_rows;
-  int64_t x_cols;
-  int64_t x_row_stride;
-  int64_t x_col_stride;
-  float* const* limiter;  // previous norm, one float each; <= 0 means unset
-  float* const* coef;     // out: factor of X in W's update, one per canonical column of X
+  int64_t columns;            // canonical columns of the gradient X
+  const float* const* norms;  // |X_j|^2, one per canonical column
+  float* const* limiter;      // previous norm, one float each; <= 0 means unset
+  float* const* coef;         // out: factor of X in W's update, one per canonical column
   double gamma;
   double norm_eps;
   double residual_scale;
@@ -41,21 +37,13 @@ struct LowrankAdamChunk {
 
 // Floats of scratch that sk_lowrank_adam_moments needs.
 int64_t lowrank_adam_workspace(int64_t count, int64_t rows, int64_t cols, int column_axis,
-                               int64_t x_rows, int64_t x_cols, Rule rule);
+                               Rule rule);
 
 // Moments, norms, limiter, and the direction D in place of R:
 //   galore: D = -eta update_scale scale N
 //   fira:   D = -eta update_scale (scale N - s a phi_j R),  coef_j = -eta update_scale s phi_j
 void sk_lowrank_adam_moments(const LowrankAdamChunk& chunk, const AdamOptions& options,
                              unsigned char* flags);
-
-// A strided matrix; data == nullptr means that the operand is absent.
-struct Panel {
-  void* data;
-  Dtype dtype;
-  int64_t row_stride;
-  int64_t col_stride;
-};
 
 // W = decay W + T + coef X, rounded once to W's dtype. coef_axis 1: one per column, 0: per row.
 void sk_lowrank_adam_apply(const Panel& W, const Panel& T, const Panel& X, const float* coef,

@@ -8,6 +8,14 @@ namespace subkern {
 // The codes are part of the Python binding.
 enum Dtype : int { kFloat32 = 0, kBFloat16 = 1 };
 
+// A strided matrix; data == nullptr means that the operand is absent.
+struct Panel {
+  void* data;
+  Dtype dtype;
+  int64_t row_stride;
+  int64_t col_stride;
+};
+
 // Constants of the Adam core; step sizes are computed per parameter from its own step count.
 struct AdamOptions {
   double lr;

@@ -1,4 +1,4 @@
-"""CPU backend: torch's matrix products around the C++ kernels of ``csrc/cpu``."""
+"""CPU backend: the C++ kernels of ``csrc/cpu``, and torch's products where they are faster."""
 
 from subkern.backends.cpu import adam, lowrank_adam
 

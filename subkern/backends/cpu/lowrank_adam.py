@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from subkern.backends import native
-from subkern.backends.cpu.products import panels, product, project, scratch_dtype
+from subkern.backends.cpu.products import project, scratch_dtype, update, workspace
 from subkern.backends.cpu.tensors import CODES, addresses, refusal
 from subkern.backends.registry import register
 from subkern.reference.lowrank_adam import residual_is_roundoff
@@ -57,6 +57,11 @@ class _Plan:
     def lowrank(self) -> tuple[int, int]:
         """Shape of the gradient projected on one side."""
         return (self.rank, self.n) if self.side == "left" else (self.m, self.rank)
+
+    @property
+    def columns(self) -> int:
+        """Canonical columns of the gradient."""
+        return self.n if self.side == "left" else self.m
 
 
 @register("lowrank_adam", "cpu", can_serve)
@@ -162,30 +167,34 @@ def _step_chunk(
     dtype = scratch_dtype(params[0].dtype, plan.m, plan.n, plan.rank)
     lowrank = torch.empty((count, *plan.lowrank), dtype=dtype)
     R = torch.empty((count, plan.rank, plan.rank), dtype=dtype) if plan.full else lowrank
-    for i in range(count):
-        project(grads[i], bases[i].to(dtype), plan.side, lowrank[i])
-        if plan.full:
-            product(lowrank[i], bases_right[i].to(dtype), R[i])
-
+    scratch = workspace(plan.m, plan.n, plan.rank, plan.side)
+    scratch_right = workspace(plan.rank, plan.n, plan.rank, "right") if plan.full else scratch
+    scratch_back = workspace(plan.rank, plan.rank, plan.n, "right") if plan.full else scratch
     fira = plan.moments["rule"] == RULE_CODES["fira"]
-    coef = torch.empty((count, plan.n if plan.side == "left" else plan.m)) if fira else None
-    moments = (exp_avgs, exp_avg_sqs, steps, skipped, limiters)
-    skips = _moments(plan, R, grads, moments, coef)
+    norms = torch.empty((count, plan.columns)) if fira else None
+    for i in range(count):
+        sums = norms[i] if norms is not None else None
+        project(grads[i], bases[i], plan.side, lowrank[i], scratch, sums)
+        if plan.full:
+            project(lowrank[i], bases_right[i], "right", R[i], scratch_right)
+
+    coef = torch.empty((count, plan.columns)) if fira else None
+    skips = _moments(plan, R, (exp_avgs, exp_avg_sqs, steps, skipped, limiters), norms, coef)
 
     for i in range(count):
         if skips[i]:
             continue
         if plan.full:
-            product(R[i], bases_right[i].to(dtype).T, lowrank[i])
-        P = bases[i].to(dtype)
-        _update(plan, params[i], grads[i], P, lowrank[i], coef[i] if coef is not None else None)
+            project(R[i], bases_right[i].T, "right", lowrank[i], scratch_back)
+        c = coef[i] if coef is not None else None
+        update(params[i], bases[i], lowrank[i], plan.side, plan.decay, scratch, grads[i], c)
 
 
 def _moments(
     plan: _Plan,
     R: Tensor,
-    grads: Sequence[Tensor],
     state: Sequence[Sequence[Tensor]],
+    norms: Tensor | None,
     coef: Tensor | None,
 ) -> list[bool]:
     """Native stage between the products; R becomes the low-rank part of -eta * U."""
@@ -194,15 +203,13 @@ def _moments(
     rows, cols = R.shape[1:]
     axis = 1 if plan.side == "left" else 0
     floats = kernels.lowrank_adam_workspace(
-        count=len(grads),
+        count=len(R),
         rows=rows,
         cols=cols,
         column_axis=axis,
-        x_rows=plan.m,
-        x_cols=plan.n,
         rule=plan.moments["rule"],
     )
-    workspace = torch.empty(floats)
+    scratch = torch.empty(floats)
     return kernels.lowrank_adam_moments(
         R=addresses(list(R)),
         exp_avg=addresses(exp_avgs),
@@ -213,56 +220,12 @@ def _moments(
         cols=cols,
         column_axis=axis,
         r_dtype=CODES[R.dtype],
-        X=addresses(grads) if coef is not None else [],
-        x_dtype=CODES[grads[0].dtype],
-        x_rows=plan.m,
-        x_cols=plan.n,
-        x_row_stride=grads[0].stride(0),
-        x_col_stride=grads[0].stride(1),
+        columns=plan.columns,
+        norms=addresses(list(norms)) if norms is not None else [],
         limiter=addresses(limiters),
         coef=addresses(list(coef)) if coef is not None else [],
-        workspace=workspace.data_ptr(),
+        workspace=scratch.data_ptr(),
         workspace_floats=floats,
         threads=torch.get_num_threads(),
         **plan.moments,
     )
-
-
-def _update(plan: _Plan, W: Tensor, X: Tensor, P: Tensor, D: Tensor, coef: Tensor | None) -> None:
-    """W <- decay W + back(D) + coef X; folded into the product where that rounds W once."""
-    left = plan.side == "left"
-    if coef is None and W.dtype == D.dtype:
-        if left:
-            product(P, D, W, beta=plan.decay)
-        else:
-            product(D, P.T, W, beta=plan.decay)
-        return
-    height, width = (plan.m, plan.n) if left else (plan.n, plan.m)
-    for part in panels(height, width):
-        columns = (slice(None), part) if left else (part, slice(None))
-        Wp, Xp = W[columns], X[columns]
-        T = torch.empty(Wp.shape, dtype=D.dtype)
-        if left:
-            product(P, D[:, part], T)
-        else:
-            product(D[part], P.T, T)
-        native.module().lowrank_adam_apply(
-            W=Wp.data_ptr(),
-            w_dtype=CODES[W.dtype],
-            w_row_stride=Wp.stride(0),
-            w_col_stride=Wp.stride(1),
-            T=T.data_ptr(),
-            t_dtype=CODES[T.dtype],
-            t_row_stride=T.stride(0),
-            t_col_stride=T.stride(1),
-            X=Xp.data_ptr() if coef is not None else 0,
-            x_dtype=CODES[X.dtype],
-            x_row_stride=Xp.stride(0),
-            x_col_stride=Xp.stride(1),
-            coef=coef[part].data_ptr() if coef is not None else 0,
-            coef_axis=1 if left else 0,
-            rows=Wp.shape[0],
-            cols=Wp.shape[1],
-            decay=plan.decay,
-            threads=torch.get_num_threads(),
-        )

@@ -62,7 +62,7 @@ def _scaled(G: Tensor) -> Tensor | None:
 
 
 def _iterate(X: Tensor, rank: int, start: Tensor | None, seed: tuple[int, ...]) -> Tensor:
-    """Power iteration Y = X (X^T P): two passes from a good start, else a randomized range finder."""
+    """Power iteration Y = X (X^T P): two passes from a start, else a randomized range finder."""
     k, q = X.shape
     if rank == k:
         return torch.eye(k, dtype=X.dtype, device=X.device)

@@ -1,7 +1,6 @@
 """The methods compared, how each optimizer is made, and its learning rate."""
 
 import sys
-import types
 import warnings
 from dataclasses import dataclass
 
@@ -51,9 +50,9 @@ def _ours(name):
     return make
 
 
-def _official(module, factor):
+def _official(rule, factor):
     def make(params, config, lr):
-        cls = _import_peer(module)
+        cls = _import_peer(rule)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return cls(_groups(params, config, factor), lr=lr, no_deprecation_warning=True)
@@ -61,22 +60,13 @@ def _official(module, factor):
     return make
 
 
-def _import_peer(module):
-    # both packages need bitsandbytes to be importable, for 8-bit classes that are not used here
-    if "bitsandbytes" not in sys.modules:
-        for name in ("bitsandbytes", "bitsandbytes.optim", "bitsandbytes.optim.optimizer"):
-            sys.modules[name] = types.ModuleType(name)
-        sys.modules["bitsandbytes.optim.optimizer"].Optimizer2State = torch.optim.Optimizer
+def _import_peer(rule):
     try:
-        if module == "galore_torch":
-            from galore_torch import GaLoreAdamW as cls
-        else:
-            from fira import FiraAdamW as cls
+        from subkern.bench import peers
+
+        return peers.adamw(rule)
     except ImportError as error:
-        raise UserError(
-            f"peers: cannot import {module}: {error}; run 'pip install --no-deps galore-torch fira'"
-        ) from error
-    return cls
+        raise UserError(f"peers: {error}") from error
 
 
 # Learning rates: the best of each grid, found by `python examples/pretrain_llama.py --grid`
@@ -92,7 +82,7 @@ METHODS = {
     "galore": Method("GaLore (subkern)", _ours("GaLoreAdamW"), 1e-2, GALORE_GRID),
     "fira": Method("Fira (subkern)", _ours("FiraAdamW"), 2.5e-3, FIRA_GRID),
     "galore-official": Method(
-        "GaLore (galore-torch)", _official("galore_torch", "scale"), 1e-2, GALORE_GRID
+        "GaLore (galore-torch)", _official("galore", "scale"), 1e-2, GALORE_GRID
     ),
     "fira-official": Method("Fira (fira)", _official("fira", "alpha"), 2.5e-3, FIRA_GRID),
 }

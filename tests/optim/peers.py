@@ -2,53 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import importlib.machinery
-import importlib.util
-import sys
-import types
 from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
+from subkern.bench import peers
 from subkern.optim import FiraAdamW, GaLoreAdamW
 
 OURS = {"galore": GaLoreAdamW, "fira": FiraAdamW}
 SCALE_KEY = {"galore": "scale", "fira": "alpha"}
 
 
-@contextlib.contextmanager
-def _stub_bitsandbytes():
-    """galore-torch imports bitsandbytes for its 8-bit variant alone, which is not used here."""
-    if importlib.util.find_spec("bitsandbytes") is not None:
-        yield
-        return
-    names = ["bitsandbytes", "bitsandbytes.optim", "bitsandbytes.optim.optimizer"]
-    for name in names:
-        sys.modules[name] = types.ModuleType(name)
-        sys.modules[name].__spec__ = importlib.machinery.ModuleSpec(name, None)
-    sys.modules[names[2]].Optimizer2State = object
-    try:
-        yield
-    finally:
-        for name in names:  # other libraries must not take the stub for the real thing
-            del sys.modules[name]
-
-
 def official(kind: str):
     """The official optimizer class; skips when its package is missing."""
-    package, name = {
-        "galore": ("galore_torch", "GaLoreAdamW"),
-        "fira": ("fira", "FiraAdamW"),
-    }[kind]
     try:
-        with _stub_bitsandbytes():
-            return getattr(importlib.import_module(package), name)
+        return peers.adamw(kind)
     except ImportError as error:
-        pytest.skip(f"official {package} is not installed ({error})")
+        pytest.skip(str(error))
 
 
 def canonical_side(shape, proj_type: str) -> str:

@@ -7,6 +7,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 EXTRAS ?= examples,bench,test,lint
 PEERS ?= galore-torch==1.0 fira==1.0.2
+TRITON_36 ?= triton==3.6.0
 MAX_JOBS ?= 2
 METHODS ?=
 SEEDS ?=
@@ -17,6 +18,7 @@ export MAX_JOBS
 BIN := $(abspath $(VENV))/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH_STAMP := $(VENV)/.torch-$(subst =,_,$(subst /,_,$(TORCH)))
+TRITON_36_STAMP := $(VENV)/.$(subst =,_,$(TRITON_36))
 SOURCES := pyproject.toml setup.py CMakeLists.txt subkern/_version.py \
 	$(shell find csrc -type f 2>/dev/null)
 
@@ -38,6 +40,18 @@ $(VENV)/.installed: $(TORCH_STAMP) $(SOURCES)
 	$(PIP) install -q -e ".[$(EXTRAS)]"
 	$(PIP) install -q --no-deps $(PEERS)
 	@touch $@
+
+# A second Triton, beside the environment's own: the one that torch 2.11 for CUDA brings along. Kernels
+# are compiled with both, in processes of their own; its wheels are for Linux on x86-64.
+$(TRITON_36_STAMP): $(TORCH_STAMP)
+	rm -rf $(VENV)/triton-3.6 $(VENV)/.triton_*
+	$(PIP) install -q --no-deps --target $(VENV)/triton-3.6 "$(TRITON_36)"
+	@touch $@
+
+ifeq ($(shell uname -sm),Linux x86_64)
+test: export SUBKERN_TRITON_36 ?= $(abspath $(VENV))/triton-3.6
+test: $(TRITON_36_STAMP)
+endif
 
 venv: $(VENV)/.installed ## Make .venv and install the package in it, editable
 

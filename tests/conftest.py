@@ -19,10 +19,12 @@ from sktest.backends import (  # noqa: F401  (a plugin: pytest finds these by na
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
+from sktest.gpu import pytest_collection_modifyitems  # noqa: F401  (a plugin as well)
 
 from subkern.backends import registry
 
 THREADS = 2
+KEPT = ("SUBKERN_CPU_ISA", "SUBKERN_TRITON_36")
 
 # No deadline: the first example pays for loading; CI draws the same examples on every run.
 settings.register_profile("subkern", deadline=None, derandomize="CI" in os.environ)
@@ -33,10 +35,11 @@ settings.load_profile("subkern")
 def clean_slate(monkeypatch):
     """No forced backend from outside, two threads, and nothing left behind by the test.
 
-    SUBKERN_CPU_ISA stays: the whole suite can be run on a lower instruction set.
+    SUBKERN_CPU_ISA stays: the whole suite can be run on a lower instruction set. So does
+    SUBKERN_TRITON_36, the folder of the second Triton that kernels are compiled with.
     """
     for name in list(os.environ):
-        if name.startswith("SUBKERN_") and name != "SUBKERN_CPU_ISA":
+        if name.startswith("SUBKERN_") and name not in KEPT:
             monkeypatch.delenv(name)
     torch.set_num_threads(THREADS)
     yield

@@ -1,0 +1,1 @@
+"""Triton backend: the kernels of ``triton_kernels``, imported when the first call needs them."""

@@ -1,0 +1,19 @@
+"""Launches of Triton kernels, counted by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+_counts: Counter[str] = Counter()
+
+
+def run(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
+    """Launch ``kernel`` over ``grid`` on the current device and stream."""
+    _counts[kernel.__name__] += 1
+    kernel[grid](*arguments, **options)
+
+
+def call_counts() -> dict[str, int]:
+    """Launches so far, per kernel."""
+    return dict(_counts)

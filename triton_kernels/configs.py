@@ -1,0 +1,90 @@
+"""Tile shapes and split counts, chosen from the shape and dtype alone; plain Python, no triton.
+
+A result must not depend on how parameters are grouped, nor on the GPU it happens to run on: nothing
+here looks at the number of parameters in a launch or at the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# The machine that the split counts are balanced for: an H100's multiprocessors, its matrix
+# throughput (FLOP/s, bfloat16 and TF32 taken three times) and what its L2 cache moves (bytes/s).
+PROCESSORS = 132
+MATRIX_RATE = {2: 800e12, 4: 130e12}
+CACHE_RATE = 4e12
+
+# A slice of a sum is at least this long: shorter ones move more partial sums than gradient.
+SHORTEST_SLICE = 1024
+MOST_SLICES = 8
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Block of one program: ``m`` x ``n`` outputs, ``k`` terms at a time."""
+
+    m: int
+    n: int
+    k: int
+    warps: int
+    stages: int
+
+    def count(self, rows: int, cols: int) -> int:
+        """Tiles that cover rows x cols."""
+        return ceil_div(rows, self.m) * ceil_div(cols, self.n)
+
+
+def ceil_div(a: int, b: int) -> int:
+    """Quotient, rounded up."""
+    return -(-a // b)
+
+
+def round_up(a: int, b: int) -> int:
+    """Smallest multiple of ``b`` that is at least ``a``."""
+    return ceil_div(a, b) * b
+
+
+def _rank_block(rank: int, largest: int) -> int:
+    """Power of two that covers the rank in the fewest, least padded blocks."""
+    if rank > 128 and largest >= 256 and round_up(rank, 256) == round_up(rank, 128):
+        return 256
+    return 128 if rank > 64 else 64
+
+
+def project_tile(rank: int, itemsize: int, rank_rows: bool) -> Tile:
+    """Tile of R: the rank runs along its rows (left) or columns (right).
+
+    A block covers as much of the rank as registers allow, so that the gradient is read once.
+    """
+    block = _rank_block(rank, 256 if itemsize == 2 else 128)
+    other, depth = (128, 64) if itemsize == 2 else (64, 32)
+    warps = 8 if block == 256 or itemsize == 4 else 4
+    return Tile(*((block, other) if rank_rows else (other, block)), depth, warps, 3)
+
+
+def update_tile(itemsize: int) -> Tile:
+    """Tile of W; its sum is as long as the rank, so that reading and writing W dominates."""
+    return Tile(128, 128, 64, 8, 3) if itemsize == 2 else Tile(64, 128, 32, 8, 3)
+
+
+def slices(tile: Tile, rows: int, cols: int, length: int, itemsize: int, largest: int) -> int:
+    """Into how many slices the sums of a rows x cols product of ``length`` terms are cut.
+
+    Fewest slices among those of least predicted time for a single matrix; ``largest`` bounds them
+    from outside (scratch).
+    """
+    tiles = tile.count(rows, cols)
+    flops = 2 * tile.m * tile.n * length * PROCESSORS / MATRIX_RATE[itemsize]
+
+    def seconds(count: int) -> float:
+        waves = ceil_div(tiles * count, PROCESSORS)
+        moved = 2 * 4 * rows * cols * count
+        return waves * flops / count + moved / CACHE_RATE
+
+    most = max(1, min(MOST_SLICES, largest, length // SHORTEST_SLICE))
+    return min(range(1, most + 1), key=lambda count: (seconds(count), count))
+
+
+def slice_length(tile: Tile, length: int, count: int) -> int:
+    """Terms of every slice but the last, a multiple of the tile's depth."""
+    return round_up(ceil_div(length, count), tile.k)

@@ -1,35 +1,65 @@
-"""Loads the torch-free native module on first use and remembers why it could not."""
+"""Loads the torch-free native modules on first use and remembers why one could not."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 FLOAT32, BFLOAT16 = 0, 1  # dtype codes of the bindings
 
 
+def _check_cpu(module: ModuleType) -> None:
+    module.isa_info()  # refuses a SUBKERN_CPU_ISA that this machine or build lacks
+
+
+def _check_cuda(module: ModuleType) -> None:
+    if module.device_count() == 0:
+        raise RuntimeError("found no CUDA device")
+
+
+_CHECKS: dict[str, Callable[[ModuleType], None]] = {"_C": _check_cpu, "_CUDA": _check_cuda}
+_replaced: dict[str, ModuleType] = {}
+
+
 @functools.cache
-def _attempt() -> tuple[ModuleType | None, str]:
+def _attempt(name: str) -> tuple[ModuleType | None, str]:
     try:
-        module = importlib.import_module("subkern._C")
-        module.isa_info()  # refuses a SUBKERN_CPU_ISA that this machine or build lacks
+        module = _replaced.get(name) or importlib.import_module(f"subkern.{name}")
+        _CHECKS[name](module)
     except ImportError as error:
-        return None, f"needs the native module subkern._C, which does not load ({error})"
+        return None, f"needs the native module subkern.{name}, which does not load ({error})"
     except RuntimeError as error:
         return None, f"cannot run here ({error})"
     return module, ""
 
 
-def refusal() -> str | None:
-    """None when the native module works, else the reason in words."""
-    module, reason = _attempt()
+def refusal(name: str = "_C") -> str | None:
+    """None when the native module ``_C`` or ``_CUDA`` works, else the reason in words."""
+    module, reason = _attempt(name)
     return None if module is not None else reason
 
 
-def module() -> ModuleType:
+def module(name: str = "_C") -> ModuleType:
     """The native module; call only after :func:`refusal` returned None."""
-    loaded, reason = _attempt()
+    loaded, reason = _attempt(name)
     if loaded is None:
-        raise RuntimeError(f"subkern._C {reason}")
+        raise RuntimeError(f"subkern.{name} {reason}")
     return loaded
+
+
+@contextlib.contextmanager
+def replace(name: str, substitute: ModuleType) -> Iterator[None]:
+    """Put a module with the same functions in the place of a native one, as tests do."""
+    before = _replaced.get(name)
+    _replaced[name] = substitute
+    _attempt.cache_clear()
+    try:
+        yield
+    finally:
+        _replaced.pop(name)
+        if before is not None:
+            _replaced[name] = before
+        _attempt.cache_clear()

@@ -10,17 +10,19 @@ from torch import Tensor
 
 from subkern.ops.adam import adam_
 from subkern.ops.lowrank_adam import lowrank_adam_, lowrank_shape
-from subkern.optim._basis import refresh_basis
 from subkern.optim._checkpoint import restore_exactly
 from subkern.optim._groups import (
     ENGINE_DEFAULTS,
     check_gradient,
     check_group,
     check_parameters,
+    check_rate_device,
     rename_aliases,
     side_of,
     warn_clamped_ranks,
 )
+from subkern.optim._refresh import RETRY, Entry, refresh, wanted
+from subkern.optim._streams import SideStreams, is_capturing
 
 ADAM_KEYS = ("lr", "betas", "eps", "weight_decay", "correct_bias", "decay", "skip_nonfinite")
 RULE_KEYS = ("scale", "gamma", "norm_eps", "alpha_in_residual", "granularity")
@@ -40,7 +42,27 @@ class LowRankOptimizer(torch.optim.Optimizer):
     - ``decay``: "post" (as published) or "pre" (as torch.optim.AdamW);
     - ``skip_nonfinite``: a non-finite gradient skips its parameter's step and counts it in the
       state ``skipped``;
-    - ``weight_rounding``: "nearest"; ``seed``: of the randomized refresh.
+    - ``weight_rounding``: "nearest"; ``seed``: of the randomized refresh;
+    - ``capturable``: whether ``step`` may be captured into a CUDA graph.
+
+    On an accelerator the host never learns whether a refresh was refused; it counts all the same.
+    A refused first one (zero gradient, overflow) is tried again on calls 2, 4, 8, ... of its gap.
+
+    ``lr`` may be a tensor on the CPU or beside the parameters, where a captured step reads it at
+    every replay (a number, or a tensor on the CPU, is baked in). A capture holds the step alone and
+    no refresh, and counts no calls: take one step before it, and refresh between replays::
+
+        opt = GaLoreAdamW(groups, lr=torch.tensor(0.01, device="cuda"), capturable=True)
+        ...                              # a step or two on a side stream, as CUDA graphs ask for
+        opt.zero_grad(set_to_none=True)  # the capture makes gradients of its own
+        with torch.cuda.graph(graph):
+            loss(model, x).backward()
+            opt.step()
+        for i, batch in enumerate(data, 1):
+            x.copy_(batch)
+            graph.replay()
+            if i % update_proj_gap == 0:
+                opt.refresh()
 
     State per parameter is tensors alone: ``step``, ``skipped``, ``exp_avg``, ``exp_avg_sq``, and in
     low-rank groups ``basis`` (``basis_right``), ``calls``, ``refreshes``, ``offset``, ``limiter``.
@@ -72,6 +94,12 @@ class LowRankOptimizer(torch.optim.Optimizer):
             lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, correct_bias=correct_bias
         )
         super().__init__(params, {**defaults, **known, **engine})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickle; groups from before a key existed get its default."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("capturable", False)
 
     @property
     def _name(self) -> str:
@@ -111,23 +139,84 @@ class LowRankOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step; ``closure`` is evaluated with gradients enabled and its value returned."""
+        """Take one step; ``closure`` is evaluated with gradients enabled and its value returned.
+
+        The host waits for no accelerator, but in an exact or randomized refresh: torch.linalg.svd
+        and eigh read the device. Refreshes run beside the step of the other parameters.
+
+        Raises:
+            RuntimeError: a sparse gradient, or a graph capture without ``capturable``.
+            ValueError: a gradient or ``lr`` in the wrong place or shape; nothing has changed.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:  # all of them before the first write
-            for p in group["params"]:
+        capturing = self._check_capture()
+        entries = self._entries(capturing)
+        refreshed = set()
+        side = SideStreams()
+        try:
+            for entry in () if capturing else filter(_is_projected, entries):
+                kind, counts = wanted(entry), True
+                if kind is not None:
+                    with side.on(entry.p.device):
+                        counts = refresh(entry, retry=kind == RETRY)
+                    refreshed.add(entry.index)
+                if counts:
+                    entry.state["calls"] += 1
+            self._launch([e for e in entries if e.index not in refreshed])
+        finally:
+            side.join()
+        self._launch([e for e in entries if e.index in refreshed])
+        return loss
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Refresh every basis from the present gradients, for the time between graph replays.
+
+        Counts as a refresh, not as a call. A zero or non-finite gradient keeps its basis.
+        """
+        if is_capturing():
+            raise RuntimeError(f"{self._name}: refresh() must run between replays, not in a graph")
+        for entry in filter(_is_projected, self._entries(False)):
+            refresh(entry)
+
+    def _check_capture(self) -> bool:
+        """Whether a graph is being captured; worded as torch.optim does where that is refused."""
+        capturing = is_capturing()
+        if capturing and not all(group["capturable"] for group in self.param_groups):
+            raise RuntimeError(
+                f"Attempting CUDA graph capture of step() for an instance of {self._name} "
+                "but param_groups' capturable is False."
+            )
+        return capturing
+
+    def _entries(self, capturing: bool) -> list[Entry]:
+        """Every parameter that has a gradient, all of them checked before the first write.
+
+        All states exist before a side stream is told to wait for what was launched so far.
+        """
+        entries, first = [], 0
+        for number, group in enumerate(self.param_groups):
+            for i, p in enumerate(group["params"]):
                 if p.grad is not None:
                     check_gradient(self._name, p, "rank" in group)
-        first = 0
-        for group in self.param_groups:
-            if "rank" in group:
-                self._lowrank_step(group, first)
-            else:
-                self._adam_step(group)
+                    check_rate_device(self._name, group["lr"], p)
+                    entries.append((p, number, i, first + i))
             first += len(group["params"])
-        return loss
+        return [self._entry(*entry, capturing) for entry in entries]
+
+    def _entry(self, p: Tensor, number: int, position: int, index: int, capturing: bool) -> Entry:
+        group = self.param_groups[number]
+        if not self.state[p]:
+            if capturing:  # every replay would reset it
+                raise RuntimeError(
+                    f"{self._name}: a parameter without state must take a step before the capture"
+                )
+            self.state[p] = self._new_state(p, group, position)
+        assert p.grad is not None
+        return Entry(p, p.grad, self.state[p], group, number, index)
 
     def _new_state(self, p: Tensor, group: dict[str, Any], position: int) -> dict[str, Tensor]:
         """Zero moments, unit-vector basis, zero counters."""
@@ -165,69 +254,42 @@ class LowRankOptimizer(torch.optim.Optimizer):
             state["limiter"] = torch.zeros((), dtype=torch.float32, device=p.device)
         return state
 
-    def _with_gradients(self, group: dict[str, Any]):
-        """Yields (position, parameter, gradient, state) for every parameter that has a gradient."""
-        for i, p in enumerate(group["params"]):
-            if p.grad is None:
-                continue
-            if not self.state[p]:
-                self.state[p] = self._new_state(p, group, i)
-            yield i, p, p.grad, self.state[p]
+    def _launch(self, entries: Sequence[Entry]) -> None:
+        """One list op per bucket: a group's parameters of one device, dtype and, projected, shape.
 
-    def _adam_step(self, group: dict[str, Any]) -> None:
-        buckets: dict[Any, list[tuple[Tensor, ...]]] = {}
-        for _, p, grad, state in self._with_gradients(group):
-            row = tuple(state[k] for k in ("exp_avg", "exp_avg_sq", "step", "skipped"))
-            key = (p.device, p.dtype, row[0].dtype)
-            buckets.setdefault(key, []).append((p, grad, *row))
-        for rows in buckets.values():
-            adam_(*map(list, zip(*rows, strict=True)), **{k: group[k] for k in ADAM_KEYS})
+        How the parameters are split over calls does not change their results.
+        """
+        buckets: dict[Any, list[Entry]] = {}
+        for e in entries:
+            shapes = (e.p.shape, e.state["basis"].shape) if e.projected else None
+            key = (e.group_number, e.p.device, e.p.dtype, e.state["exp_avg"].dtype, shapes)
+            buckets.setdefault(key, []).append(e)
+        for bucket in buckets.values():
+            if bucket[0].projected:
+                self._lowrank_step(bucket)
+            else:
+                self._adam_step(bucket)
 
-    def _lowrank_step(self, group: dict[str, Any], first: int) -> None:
+    def _adam_step(self, bucket: Sequence[Entry]) -> None:
+        columns = _columns(bucket, ("exp_avg", "exp_avg_sq", "step", "skipped"))
+        adam_(*columns, **{k: bucket[0].group[k] for k in ADAM_KEYS})
+
+    def _lowrank_step(self, bucket: Sequence[Entry]) -> None:
         names = ["basis", "exp_avg", "exp_avg_sq", "step", "skipped"]
         names += ["limiter"] if self.rule == "fira" else []
-        full = group["proj_type"] == "full"
-        buckets: dict[Any, list[tuple[Tensor, ...]]] = {}
-        for i, p, grad, state in self._with_gradients(group):
-            self._refresh_if_due(p, grad, state, group, first + i)
-            right = (state["basis_right"],) if full else ()
-            row = (p, grad, *(state[k] for k in names), *right)
-            key = (p.device, p.dtype, p.shape, state["exp_avg"].dtype, state["basis"].shape)
-            buckets.setdefault(key, []).append(row)
-        keys = ADAM_KEYS + tuple(k for k in RULE_KEYS if k in group)
-        options = {k: group[k] for k in keys} | {"rule": self.rule}
-        for (_, _, shape, *_), rows in buckets.items():
-            columns = [list(column) for column in zip(*rows, strict=True)]
-            if full:
-                options["bases_right"] = columns.pop()
-            options["side"] = side_of(shape, group["proj_type"])
-            lowrank_adam_(*columns, **options)
+        group = bucket[0].group
+        options = {k: group[k] for k in ADAM_KEYS + RULE_KEYS if k in group}
+        if group["proj_type"] == "full":
+            options["bases_right"] = [e.state["basis_right"] for e in bucket]
+        side = side_of(bucket[0].p.shape, group["proj_type"])
+        lowrank_adam_(*_columns(bucket, names), rule=self.rule, side=side, **options)
 
-    def _refresh_if_due(
-        self, p: Tensor, grad: Tensor, state: dict[str, Tensor], group: dict[str, Any], index: int
-    ) -> None:
-        """Refresh on the first call and on every gap-th.
 
-        A zero or non-finite gradient keeps the basis, and the refresh stays due: the count of calls
-        waits, so that neither distributed checkpointing's zero step nor an overflow loses one.
-        """
-        calls, refreshes = int(state["calls"]), int(state["refreshes"])
-        due = refreshes == 0 or (calls + int(state["offset"])) % group["update_proj_gap"] == 0
-        if not due:
-            state["calls"] += 1
-            return
-        names = ["basis", "basis_right"] if "basis_right" in state else ["basis"]
-        bases = refresh_basis(
-            group["basis"],
-            grad,
-            state["basis"].shape[1],
-            side_of(p.shape, group["proj_type"]),
-            [state[name] for name in names] if refreshes else None,
-            (group["seed"], index, refreshes),
-        )
-        if bases is None:
-            return
-        for name, basis in zip(names, bases, strict=True):
-            state[name].copy_(basis)
-        state["refreshes"] += 1
-        state["calls"] += 1
+def _is_projected(entry: Entry) -> bool:
+    return entry.projected
+
+
+def _columns(bucket: Sequence[Entry], names: Sequence[str]) -> list[list[Tensor]]:
+    """Parameters, gradients, and the named states, each as a list."""
+    states = [[e.state[name] for e in bucket] for name in names]
+    return [[e.p for e in bucket], [e.grad for e in bucket], *states]

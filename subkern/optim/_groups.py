@@ -29,6 +29,7 @@ ENGINE_DEFAULTS: dict[str, Any] = {
     "phase": "reference",
     "decay": "post",
     "skip_nonfinite": True,
+    "capturable": False,
     "seed": 0,
 }
 
@@ -70,7 +71,7 @@ def check_group(op: str, group: Mapping[str, Any]) -> None:
     check_choice(op, "basis", group["basis"], BASES)
     check_choice(op, "proj_type", group["proj_type"], PROJ_TYPES)
     check_number(op, "scale", group["scale"])
-    for key in ("correct_bias", "skip_nonfinite"):
+    for key in ("correct_bias", "skip_nonfinite", "capturable"):
         check_flag(op, key, group[key])
     dtype = group["basis_dtype"]
     if dtype not in (None, torch.float32, torch.bfloat16, torch.float64):
@@ -146,7 +147,9 @@ def check_gradient(op: str, p: Tensor, projected: bool) -> None:
     assert grad is not None
     if grad.layout != torch.strided:
         raise RuntimeError(f"{op}: gradients must be dense, got {grad.layout}")
-    if grad.numel() and grad.data_ptr() == p.data_ptr():
+    # The start of one storage, not an address: fake tensors have none.
+    places = [(t.untyped_storage()._cdata, t.storage_offset()) for t in (grad, p)]
+    if grad.numel() and places[0] == places[1]:
         raise ValueError(
             f"{op}: gradients must not share memory with their parameter, got an alias"
         )
@@ -154,3 +157,9 @@ def check_gradient(op: str, p: Tensor, projected: bool) -> None:
         raise ValueError(
             f"{op}: gradients must be matrices in a group with rank, got shape {tuple(grad.shape)}"
         )
+
+
+def check_rate_device(op: str, lr: float | Tensor, p: Tensor) -> None:
+    """A learning rate is read on the host from the CPU, or by the kernels where ``p`` lives."""
+    if isinstance(lr, Tensor) and lr.device.type != "cpu" and lr.device != p.device:
+        raise ValueError(f"{op}: lr must be on the CPU or on {p.device}, got {lr.device}")

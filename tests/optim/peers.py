@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from subkern.bench import peers
-from subkern.optim import FiraAdamW, GaLoreAdamW
+from subkern.optim import FiraAdamW, GaLoreAdamW, _refresh
 
 OURS = {"galore": GaLoreAdamW, "fira": FiraAdamW}
 SCALE_KEY = {"galore": "scale", "fira": "alpha"}
@@ -114,3 +114,12 @@ def relative(actual: Tensor, expected: Tensor) -> float:
     """Relative Frobenius error, in float64."""
     actual, expected = actual.detach().double(), expected.detach().double()
     return float((actual - expected).norm() / expected.norm().clamp_min(1e-300))
+
+
+def inject_bases(monkeypatch, bases_of):
+    """Every refresh of ours takes ``bases_of(gradient, rank, side)`` for its bases."""
+
+    def refresh_basis(kind, G, rank, side, previous, seed, *, on_host=False):
+        return bases_of(G, rank, side), torch.tensor(True)
+
+    monkeypatch.setattr(_refresh, "refresh_basis", refresh_basis)

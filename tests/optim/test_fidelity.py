@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import subkern
-from subkern.optim import _engine
 
 from .peers import (
     OURS,
     SCALE_KEY,
     Literal,
     canonical_side,
+    inject_bases,
     official,
     official_bases,
     relative,
@@ -64,7 +64,7 @@ class Pair:
         self.side = canonical_side(shape, proj_type)
         self.calls, self.our_refreshes, self.their_refreshes = 0, [], []
         self.generator = generator
-        monkeypatch.setattr(_engine, "refresh_basis", self._inject)
+        inject_bases(monkeypatch, self._inject)
         if self.side == "full" and not exact:
             module = sys.modules[type(self.theirs).__module__]
             monkeypatch.setattr(module.GaLoreProjector, "get_orthogonal_matrix", _generic)
@@ -189,7 +189,7 @@ def literal_run(monkeypatch, kind, shape, proj_type, dtype, bases_of, *, rank=6,
     group = dict(params=[p], rank=rank, update_proj_gap=GAP, proj_type=proj_type, scale=scale)
     optimizer = OURS[kind]([group], lr=LR, **kw)
     model = Literal(p, kind, side, lr=LR, scale=scale, dtype=dtype, **kw)
-    monkeypatch.setattr(_engine, "refresh_basis", lambda _, G, r, side, *__: bases_of(G, r, side))
+    inject_bases(monkeypatch, bases_of)
     for call in range(STEPS):
         p.grad = torch.randn(shape, generator=generator) * 1.03**call
         if call % GAP == 0:

@@ -88,3 +88,20 @@ def slices(tile: Tile, rows: int, cols: int, length: int, itemsize: int, largest
 def slice_length(tile: Tile, length: int, count: int) -> int:
     """Terms of every slice but the last, a multiple of the tile's depth."""
     return round_up(ceil_div(length, count), tile.k)
+
+
+def moments_tile(by_column: bool) -> Tile:
+    """Tile of R in the stage between the products: a narrow band of canonical columns.
+
+    Narrow bands make many programs of a matrix; 16 float32 are still two whole sectors.
+    """
+    return Tile(64, 16, 1, 4, 1) if by_column else Tile(8, 128, 1, 4, 1)
+
+
+ADAM_BLOCK = 1024  # elements at once: eight per thread of bfloat16
+ADAM_WARPS = 4
+
+
+def adam_chunk(total: int) -> int:
+    """Elements of one program; long lists take longer ones, to read fewer flags."""
+    return 32 * ADAM_BLOCK if total > 1 << 24 else 4 * ADAM_BLOCK

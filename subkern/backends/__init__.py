@@ -1,6 +1,6 @@
 """Which implementation serves a call, and why another one does not."""
 
-from subkern.backends import cpu, reference  # noqa: F401  (importing them registers their kernels)
+from subkern.backends import cpu, reference, triton  # noqa: F401  (importing registers kernels)
 from subkern.backends.registry import (
     BACKENDS,
     BackendUnavailableError,

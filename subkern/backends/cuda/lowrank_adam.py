@@ -18,9 +18,7 @@ from subkern.backends.triton.lowrank_plan import Chunk, Plan, Scratch
 RULE_CODES = {False: 0, True: 1}  # galore, fira
 
 
-def can_serve(
-    *, params: Sequence[Tensor], exp_avgs: Sequence[Tensor], **call: Any
-) -> str | None:
+def can_serve(*, params: Sequence[Tensor], exp_avgs: Sequence[Tensor], **call: Any) -> str | None:
     """None, or why this call needs another backend."""
     if (reason := refusal(params, exp_avgs)) is not None:
         return reason

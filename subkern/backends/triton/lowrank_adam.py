@@ -2,31 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
+from subkern.backends.registry import register
+from subkern.backends.triton.lowrank_launch import moments, project, update
 from subkern.backends.triton.lowrank_plan import (
     Chunk,
     Plan,
     Scratch,
+    has_unit_stride,
     make_chunks,
     make_plan,
     make_scratch,
 )
+from subkern.backends.triton.support import refusal
 
 Moments = Callable[[Plan, Chunk, Scratch], None]
 
-# Entries of one chunk, at most: y and z of a launch grid end at 65535.
+# Parameters of one chunk, at most: z of a launch grid ends at 65535.
 MOST = 4096
 
 
+def can_serve(
+    *,
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    bases: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    bases_right: Sequence[Tensor] = (),
+    **_: object,
+) -> str | None:
+    """None, or why this call needs another backend."""
+    if (reason := refusal(params, exp_avgs)) is not None:
+        return reason
+    if bases and bases[0].dtype != params[0].dtype:
+        return f"needs bases of the parameters' dtype {params[0].dtype}, got {bases[0].dtype}"
+    if not all(has_unit_stride(t) for t in (*params, *grads)):
+        return "needs parameters and gradients with unit stride along rows or columns"
+    if not all(has_unit_stride(t) for t in (*bases, *bases_right)):
+        return "needs bases with unit stride along rows or columns"
+    if not all(t.is_contiguous() for t in (*exp_avgs, *exp_avg_sqs)):
+        return "needs contiguous moments"
+    return None
+
+
 def step(call: Mapping[str, Any], moments: Moments, most: int = MOST) -> None:
-    """One call of ``lowrank_adam_`` with ``moments`` as the second stage.
+    """One call of ``lowrank_adam_`` with ``moments`` as the stage between the products.
 
     Args:
         call: the arguments of the op, by name.
-        moments: launches the second stage of a chunk.
-        most: parameters that the second stage takes at once.
+        moments: launches the stage for a chunk.
+        most: parameters that the stage takes at once.
     """
     if call["params"][0].numel() == 0:  # nothing to project: the kernels take matrices of elements
         for count in call["steps"]:
@@ -35,15 +65,13 @@ def step(call: Mapping[str, Any], moments: Moments, most: int = MOST) -> None:
     plan = make_plan(call)
     for chunk in make_chunks(plan, call, most):
         scratch = make_scratch(plan, chunk.count)
-        _project(plan, chunk, scratch)
+        project(plan, chunk, scratch)
         if not plan.fused:
             moments(plan, chunk, scratch)
-        _update(plan, chunk, scratch)
+        update(plan, chunk, scratch)
 
 
-def _project(plan: Plan, chunk: Chunk, scratch: Scratch) -> None:
-    raise NotImplementedError
-
-
-def _update(plan: Plan, chunk: Chunk, scratch: Scratch) -> None:
-    raise NotImplementedError
+@register("lowrank_adam", "triton", can_serve)
+def lowrank_adam_(**call: Any) -> None:
+    """See :func:`subkern.ops.lowrank_adam.lowrank_adam_`."""
+    step(call, moments)

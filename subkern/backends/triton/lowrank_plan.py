@@ -126,7 +126,7 @@ class Plan:
     @property
     def log_betas(self) -> tuple[float, float]:
         """Logarithms of both decay rates: 1 - beta^t in float32 needs more than float32 of beta."""
-        return _log(self.beta1), _log(self.beta2)
+        return log_beta(self.beta1), log_beta(self.beta2)
 
     @property
     def wide_ld(self) -> int:
@@ -197,7 +197,8 @@ class Scratch:
     wide: Tensor | None
 
 
-def _log(beta: float) -> float:
+def log_beta(beta: float) -> float:
+    """Natural logarithm of a decay rate, which may be 0."""
     return math.log(beta) if beta > 0.0 else -math.inf
 
 

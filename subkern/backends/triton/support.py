@@ -1,0 +1,56 @@
+"""Whether Triton can serve tensors here; asks without importing triton where it need not."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.bfloat16)
+OLDEST = (8, 0)  # compute capability: bfloat16 products, cp.async
+
+
+@functools.cache
+def _installed() -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "needs the package triton (pip install triton)"
+    return None
+
+
+@functools.cache
+def _gpu_refusal(index: int) -> str | None:
+    if torch.version.hip is not None:
+        return "serves NVIDIA GPUs, and this torch is built for AMD's"
+    found = torch.cuda.get_device_capability(index)
+    if found < OLDEST:
+        return f"needs compute capability 8.0, got {found[0]}.{found[1]}"
+    return None
+
+
+def interpreting() -> bool:
+    """Whether the kernels run in Triton's interpreter, which takes CPU tensors."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def refusal(params: Sequence[Tensor], exp_avgs: Sequence[Tensor]) -> str | None:
+    """Why the Triton kernels cannot serve parameters and moments like these, or None."""
+    if (reason := _installed()) is not None:
+        return reason
+    if params:
+        device, dtype = params[0].device, params[0].dtype
+        if device.type == "cuda":
+            if (reason := _gpu_refusal(device.index)) is not None:
+                return reason
+        elif device.type != "cpu" or not interpreting():
+            return (
+                f"serves CUDA tensors, or CPU tensors under TRITON_INTERPRET=1, got {device.type}"
+            )
+        if dtype not in DTYPES:
+            return f"serves float32 and bfloat16 parameters, got {dtype}"
+    if exp_avgs and exp_avgs[0].dtype != torch.float32:
+        return f"keeps moments in float32, got {exp_avgs[0].dtype}"
+    return None

@@ -1,0 +1,51 @@
+"""Tables of addresses on the device, kept as long as the addresses repeat."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# Tables kept at once: a model has a few per group of parameters, and gradients that are freed and
+# allocated anew come back at a few addresses.
+LARGEST = 256
+
+# By content, then by stream: another stream would have to wait for the copy.
+_tables: OrderedDict[tuple, dict[int, Tensor]] = OrderedDict()
+# What captured graphs read, on the device and on the host: a graph may be replayed for ever.
+_captured: list[Tensor] = []
+
+
+def table(
+    rows: Sequence[Sequence[int]], device: torch.device, dtype: torch.dtype = torch.int64
+) -> Tensor:
+    """The rows (equally long) as one matrix of integers on ``device``."""
+    key = (dtype, device, len(rows), *(value for row in rows for value in row))
+    on_gpu = device.type == "cuda"
+    if on_gpu and torch.cuda.is_current_stream_capturing():
+        return _under_capture(key, rows, device, dtype)
+    stream = torch.cuda.current_stream(device).cuda_stream if on_gpu else 0
+    streams = _tables.setdefault(key, {})
+    _tables.move_to_end(key)
+    if stream not in streams:
+        host = torch.tensor(rows, dtype=dtype)
+        streams[stream] = host.pin_memory().to(device, non_blocking=True) if on_gpu else host
+        if len(_tables) > LARGEST:
+            _tables.popitem(last=False)
+    return streams[stream]
+
+
+def _under_capture(
+    key: tuple, rows: Sequence[Sequence[int]], device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """A table made before the capture, which has waited for the device, or one the graph copies."""
+    made = next(iter(_tables.get(key, {}).values()), None)
+    if made is None:
+        # Not for other graphs: it holds nothing before this one's first replay.
+        host = torch.tensor(rows, dtype=dtype).pin_memory()
+        _captured.append(host)
+        made = host.to(device, non_blocking=True)
+    _captured.append(made)
+    return made

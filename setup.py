@@ -1,4 +1,8 @@
-"""Builds the native module with CMake; everything declarative is in pyproject.toml."""
+"""Builds the native modules with CMake; everything declarative is in pyproject.toml.
+
+SUBKERN_CUDA says whether subkern._CUDA is built: 1, 0, or auto (the default: where nvcc works).
+SUBKERN_CUDA_ARCHS lists its architectures in CMake's words, such as "80-real;90".
+"""
 
 import os
 import shlex
@@ -6,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -34,6 +39,62 @@ def find_cmake() -> str:
     return str(Path(cmake.CMAKE_BIN_DIR) / "cmake")
 
 
+CUDA_ARCHS = "80-real;90"  # machine code for both, and PTX of the newer for what comes after
+CUDA_PROBE = "__global__ void probe() {}\nvoid launch() { probe<<<1, 1>>>(); }\n"
+
+
+def find_nvcc() -> str | None:
+    """The CUDA compiler: named by CUDACXX, on PATH, or where toolkits are installed."""
+    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    places = [os.environ.get("PATH", os.defpath), *(f"{home}/bin" for home in homes if home)]
+    return shutil.which(os.environ.get("CUDACXX") or "nvcc", path=os.pathsep.join(places))
+
+
+def cuda_archs() -> str:
+    """What CMAKE_CUDA_ARCHITECTURES becomes."""
+    return os.environ.get("SUBKERN_CUDA_ARCHS") or CUDA_ARCHS
+
+
+def nvcc_failure(nvcc: str) -> str | None:
+    """Why nvcc cannot compile and link for every architecture, or None."""
+    command = [nvcc, "-std=c++17", "-shared", "-cudart", "static", "-Xcompiler", "-fPIC"]
+    for arch in cuda_archs().split(";"):
+        number = arch.partition("-")[0]
+        if number.rstrip("af").isdigit():  # else a word such as native: CMake knows those
+            command.append(f"-gencode=arch=compute_{number},code=sm_{number}")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "probe.cu")
+        source.write_text(CUDA_PROBE)
+        try:
+            done = subprocess.run(
+                [*command, source, "-o", Path(folder, "probe.so")], capture_output=True, text=True
+            )
+        except OSError as error:
+            return str(error)
+    if done.returncode == 0:
+        return None
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    return lines[0] if lines else f"exit {done.returncode}"
+
+
+def decide_cuda() -> tuple[str | None, str]:
+    """The nvcc with which subkern._CUDA is built, or None; and the reason in words."""
+    wish = os.environ.get("SUBKERN_CUDA") or "auto"
+    if wish not in ("0", "1", "auto"):
+        raise RuntimeError(f"build: SUBKERN_CUDA must be 0, 1 or auto, got {wish}")
+    if wish == "0":
+        return None, "SUBKERN_CUDA=0"
+    nvcc = find_nvcc()
+    failure = "nvcc was not found" if nvcc is None else nvcc_failure(nvcc)
+    if failure is None:
+        return nvcc, f"{nvcc} works, architectures {cuda_archs()}"
+    if nvcc is not None:
+        failure = f"{nvcc} does not work: {failure}"
+    if wish == "1":
+        raise RuntimeError(f"build: SUBKERN_CUDA=1 must have a working nvcc, but {failure}")
+    return None, failure
+
+
 class CMakeExtension(Extension):
     """A module whose sources are listed in CMakeLists.txt."""
 
@@ -44,27 +105,41 @@ class CMakeExtension(Extension):
 class CMakeBuild(build_ext):
     """Configures from an empty folder each time: a cache may name tools that are gone."""
 
-    def build_extension(self, ext: Extension) -> None:
+    nvcc: str | None = None
+
+    def build_extensions(self) -> None:
         import pybind11
 
-        folder = Path(self.build_temp).resolve() / f"cmake-{ext.name}"
+        folder = Path(self.build_temp).resolve() / "cmake"
         shutil.rmtree(folder, ignore_errors=True)
-        target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        targets = [Path(self.get_ext_fullpath(ext.name)).resolve() for ext in self.extensions]
+        package = targets[0].parent
         cmake = find_cmake()
         jobs = os.environ.get("MAX_JOBS", "2")
         config = "Debug" if self.debug else "Release"
+        cuda = [f"-DSUBKERN_CUDA={'ON' if self.nvcc else 'OFF'}"]
+        if self.nvcc:
+            cuda += [f"-DCMAKE_CUDA_COMPILER={self.nvcc}"]
+            cuda += [f"-DCMAKE_CUDA_ARCHITECTURES={cuda_archs()}"]
         configure = [
             f"-DCMAKE_MAKE_PROGRAM={find_tool('ninja')}",
             f"-DCMAKE_BUILD_TYPE={config}",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+            *cuda,
             *shlex.split(os.environ.get("CMAKE_ARGS", "")),
         ]
         self.spawn([cmake, "-S", str(ROOT), "-B", str(folder), "-G", "Ninja", *configure])
         self.spawn([cmake, "--build", str(folder), "--parallel", jobs])
-        self.spawn([cmake, "--install", str(folder), "--prefix", str(target.parent), "--strip"])
-        if not target.is_file():
-            raise RuntimeError(f"build: CMake must install {target.name}, found none")
+        self.spawn([cmake, "--install", str(folder), "--prefix", str(package), "--strip"])
+        for target in targets:
+            if not target.is_file():
+                raise RuntimeError(f"build: CMake must install {target.name}, found none")
+
+    def copy_extensions_to_source(self) -> None:
+        for stale in ROOT.glob("subkern/_CUDA*.so"):  # of a build with the other decision
+            stale.unlink()
+        super().copy_extensions_to_source()
 
     def spawn(self, cmd: list[str], *args: object, **kwargs: object) -> None:
         print("+", " ".join(cmd), flush=True)
@@ -80,14 +155,23 @@ class CleanBuild(build):
         super().run()
 
 
-setup(
-    packages=[
-        *find_packages(include=["subkern", "subkern.*"], exclude=[TRITON, f"{TRITON}.*"]),
-        TRITON,
-        *(f"{TRITON}.{name}" for name in find_packages("triton_kernels")),
-    ],
-    package_dir={TRITON: "triton_kernels"},
-    package_data={"subkern": ["py.typed"]},
-    ext_modules=[CMakeExtension("subkern._C")],
-    cmdclass={"build": CleanBuild, "build_ext": CMakeBuild},
-)
+def main() -> None:
+    """Decide once about CUDA, say so, and declare exactly the modules that will exist."""
+    CMakeBuild.nvcc, reason = decide_cuda()
+    print(f"subkern: CUDA module {'on' if CMakeBuild.nvcc else 'off'}: {reason}", flush=True)
+    modules = ["subkern._C", *(["subkern._CUDA"] if CMakeBuild.nvcc else [])]
+    setup(
+        packages=[
+            *find_packages(include=["subkern", "subkern.*"], exclude=[TRITON, f"{TRITON}.*"]),
+            TRITON,
+            *(f"{TRITON}.{name}" for name in find_packages("triton_kernels")),
+        ],
+        package_dir={TRITON: "triton_kernels"},
+        package_data={"subkern": ["py.typed"]},
+        ext_modules=[CMakeExtension(name) for name in modules],
+        cmdclass={"build": CleanBuild, "build_ext": CMakeBuild},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -7,15 +7,13 @@ the budgets that `python -m subkern bench` prints.
 import pytest
 import torch
 
-from subkern.bench import adam, lowrank_adam
+from subkern.bench.cases import all_cases
 from subkern.bench.registry import Case, Variant
 from subkern.bench.timer import Effort, measure
 
 SLACK = 1.5
 CASES = [
-    case
-    for case in [*lowrank_adam.cases(quick=True), *adam.cases(quick=True)]
-    if any(target.ratio == "over" for target in case.targets)
+    case for case in all_cases(quick=True) if any(target.ratio == "over" for target in case.targets)
 ]
 
 

@@ -10,10 +10,13 @@ from typing import NoReturn
 
 import torch
 
+from subkern.bench import cases as listed
+from subkern.bench import device as devices
 from subkern.bench import registry, report
 from subkern.bench.machine import TUNED_MALLOC, Machine, inspect, malloc_mode
 from subkern.bench.registry import Case
-from subkern.bench.runner import Row, run
+from subkern.bench.rows import Row
+from subkern.bench.runner import run
 
 
 def _positive(text: str) -> int:
@@ -44,6 +47,18 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--match", metavar="TEXT", help="only cases with TEXT in their name")
     made.add_argument(
         "--quick", action="store_true", help="few samples, sets of two layers, nothing compiled"
+    )
+    made.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="what to time on (default cpu); each has cases of its own",
+    )
+    made.add_argument(
+        "--budget",
+        type=_positive,
+        metavar="SECONDS",
+        help="begin no further case after that time; those left are listed as absent",
     )
     made.add_argument("--threads", type=_positive, help="torch threads (default: torch's own)")
     made.add_argument(
@@ -97,7 +112,8 @@ class Progress:
             sys.stderr.write("\r\x1b[K")
         wrong = sum(row.status == "error" for row in rows)
         missed = sum(row.targets_missed for row in rows)
-        verdict = f"{wrong} ERRORS" if wrong else "verified"
+        timed = any(row.status == "ok" for row in rows)
+        verdict = f"{wrong} ERRORS" if wrong else "verified" if timed else "nothing timed"
         if missed:
             verdict += f", {missed} budgets not met"
         count = f"{self.done}/{len(self.cases)}"
@@ -117,7 +133,7 @@ def main(argv: Sequence[str]) -> int:
         return int(stop.code or 0)
     try:
         cases = registry.select(
-            registry.all_cases(options.quick),
+            listed.all_cases(options.quick, options.device),
             op=options.op,
             shape=options.shape,
             dtype=options.dtype,
@@ -129,18 +145,25 @@ def main(argv: Sequence[str]) -> int:
     if options.list:
         _print_list(cases)
         return 0
-    if options.malloc == "tuned" and malloc_mode() != "tuned":
+    if (reason := devices.refusal(options.device)) is not None:
+        print(f"bench: --device {options.device}: {reason}", file=sys.stderr)
+        return 2
+    on_cpu = options.device == "cpu"
+    if on_cpu and options.malloc == "tuned" and malloc_mode() != "tuned":
         _start_again_tuned(argv)
     if options.plot and importlib.util.find_spec("matplotlib") is None:
         print("bench: --plot needs matplotlib (pip install matplotlib)", file=sys.stderr)
         return 2
-    machine = inspect(options.threads or torch.get_num_threads())
+    device = devices.make(options.device)
+    machine = inspect(options.threads or torch.get_num_threads(), device=device)
     print(report.heading(machine), flush=True)
     rows: list[Row] = []
     code = 0
     try:
         progress = Progress(cases)
-        for case, found, seconds in run(cases, machine, quick=options.quick):
+        for case, found, seconds in run(
+            cases, machine, quick=options.quick, device=device, budget_s=options.budget
+        ):
             rows.extend(found)
             progress.report(case, found, seconds)
     except KeyboardInterrupt:

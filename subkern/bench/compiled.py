@@ -57,11 +57,11 @@ def fira_step(
     w.sub_(size * update)
 
 
-@lru_cache(maxsize=1)
-def works() -> str | None:
-    """None when torch.compile can compile here, else why not."""
+@lru_cache(maxsize=2)
+def works(where: torch.device) -> str | None:
+    """None when torch.compile can compile for this device, else why not."""
     try:
-        torch.compile(lambda x: x + 1)(torch.ones(4))
+        torch.compile(lambda x: x + 1)(torch.ones(4, device=where))
     except Exception as error:
         return f"torch.compile: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
     return None
@@ -69,24 +69,25 @@ def works() -> str | None:
 
 def compiled(problem: Problem, rule: str, recipe: Recipe) -> Variant | Absent:
     """The functions above, compiled for the problem's shapes, one call per matrix."""
-    if (reason := works()) is not None:
+    if (reason := works(problem.where)) is not None:
         return Absent("compiled", reason)
     # A fresh cache per case: eight shapes of one function would end in eager code without a word.
     torch.compiler.reset()
     projected: dict[str, Callable[..., None]] = {"galore": galore_step, "fira": fira_step}
     low, whole = (torch.compile(f, dynamic=False) for f in (projected[rule], plain_step))
     weights = [problem.weight(i) for i in range(len(problem.grads))]
-    size = torch.zeros(())
+    size = torch.zeros((), device=problem.where)
     bases = [problem.cheap_basis(i) for i in range(problem.count)]
     calls: list[Callable[[], None]] = []
     for i, (weight, grad) in enumerate(zip(weights, problem.grads, strict=True)):
         if i < problem.count:
             x, w = canonical(grad), canonical(weight)
-            moments = (torch.zeros(problem.rank, x.shape[1]) for _ in range(2))
-            limiter = [torch.zeros(())] if rule == "fira" else []
+            low_shape = (problem.rank, x.shape[1])
+            moments = (torch.zeros(low_shape, device=problem.where) for _ in range(2))
+            limiter = [torch.zeros_like(size)] if rule == "fira" else []
             calls.append(partial(low, x, w, bases[i], *moments, size, recipe, *limiter))
         else:
-            moments = (torch.zeros(grad.shape) for _ in range(2))
+            moments = (torch.zeros(grad.shape, device=problem.where) for _ in range(2))
             calls.append(partial(whole, grad, weight, *moments, size, recipe))
     taken = 0
 

@@ -14,29 +14,37 @@ NOISE_ENERGY = 0.02
 DRIFT = 0.8
 
 
-class Stream:
-    """Gradients of one matrix; `draw(i)` is the one met at the i-th refresh."""
+def normal(shape: tuple[int, ...], seed: int, where: torch.device) -> torch.Tensor:
+    """Normal random numbers, drawn on the device."""
+    generator = torch.Generator(where).manual_seed(seed)
+    return torch.randn(shape, generator=generator, device=where)
 
-    def __init__(self, m: int, n: int, seed: int) -> None:
-        self.shape, self.seed = (m, n), seed
+
+class Stream:
+    """Gradients of one matrix; `draw(i)` is the one met at the i-th refresh.
+
+    Random numbers come from the device that the matrix is on: on another one it is another matrix.
+    """
+
+    def __init__(self, m: int, n: int, seed: int, where: str | torch.device = "cpu") -> None:
+        self.shape, self.seed, self.where = (m, n), seed, torch.device(where)
         self.signals = min(m, n, 256)
 
     def _factor(self, rows: int, which: int, index: int) -> torch.Tensor:
         """A rows x signals factor after `index` turns, columns of about unit length."""
-        turned = torch.zeros(())
+        turned = torch.zeros((), device=self.where)
         for turn in range(index + 1):
-            generator = torch.Generator().manual_seed(1000003 * self.seed + 101 * which + turn)
-            fresh = torch.randn(rows, self.signals, generator=generator) / rows**0.5
+            shape = (rows, self.signals)
+            fresh = normal(shape, 1000003 * self.seed + 101 * which + turn, self.where) / rows**0.5
             turned = fresh if turn == 0 else DRIFT * turned + (1 - DRIFT**2) ** 0.5 * fresh
         return turned
 
     def draw(self, index: int) -> torch.Tensor:
         """The fp32 gradient at refresh `index`; its entries are of size 0.01."""
         m, n = self.shape
-        spectrum = 1.0 / torch.arange(1, self.signals + 1)
+        spectrum = 1.0 / torch.arange(1, self.signals + 1, device=self.where)
         signal = (self._factor(m, 0, index) * spectrum) @ self._factor(n, 1, index).T
-        generator = torch.Generator().manual_seed(1000003 * self.seed + 211 + index)
-        noise = torch.randn(m, n, generator=generator)
+        noise = normal((m, n), 1000003 * self.seed + 211 + index, self.where)
         signal *= ((1 - NOISE_ENERGY) * m * n) ** 0.5 / torch.linalg.vector_norm(signal)
         return (1e-2 * signal).add_(noise, alpha=1e-2 * NOISE_ENERGY**0.5)
 
@@ -47,9 +55,10 @@ def canonical(matrix: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(maxsize=64)
-def _best(m: int, n: int, seed: int, index: int, rank: int) -> float:
-    x = canonical(Stream(m, n, seed).draw(index)).double()
-    return torch.linalg.eigvalsh(x @ x.T)[-rank:].sum().item()
+def _energies(m: int, n: int, seed: int, index: int, where: torch.device) -> torch.Tensor:
+    """Squared singular values, ascending."""
+    x = canonical(Stream(m, n, seed, where).draw(index)).double()
+    return torch.linalg.eigvalsh(x @ x.T)
 
 
 def captured(basis: torch.Tensor, stream: Stream, index: int) -> float:
@@ -63,4 +72,5 @@ def captured(basis: torch.Tensor, stream: Stream, index: int) -> float:
     x = canonical(stream.draw(index)).double()
     q = torch.linalg.qr(basis.double())[0]
     energy = torch.linalg.vector_norm(q.T @ x).item() ** 2
-    return energy / _best(*stream.shape, stream.seed, index, basis.shape[1])
+    energies = _energies(*stream.shape, stream.seed, index, stream.where)
+    return energy / energies[-basis.shape[1] :].sum().item()

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from functools import partial
 
-from subkern.bench import variants
+from subkern.bench import baselines, variants
 from subkern.bench.compiled import compiled
 from subkern.bench.llama_sets import SETS, Matrices
 from subkern.bench.problem import Problem
-from subkern.bench.registry import Absent, Case, Setup, Target, Variant
+from subkern.bench.registry import Absent, Case, Setup, Variant
+from subkern.bench.targets import Target
 from subkern.bench.truth import Recipe
 
 OP = "lowrank_adam"
@@ -94,32 +95,45 @@ def setup(rule: str, matrices: Matrices, dtype: str, quick: bool) -> Setup:
     backend, why = variants.serving(dtype)
     made: dict[str, Callable[[], Variant | Absent]] = {
         "subkern": partial(variants.ours, problem, rule, RECIPE, backend, "subkern", why),
-        "official": partial(variants.official, problem, rule, RECIPE),
+        "official": partial(baselines.official, problem, rule, RECIPE),
         "eager": partial(variants.ours, problem, rule, RECIPE, "reference", "eager"),
         "compiled": partial(compiled, problem, rule, RECIPE),
-        "adamw-fused": partial(variants.fused_adamw, problem),
-        "pair": partial(variants.pair, problem),
+        "adamw-fused": partial(baselines.fused_adamw, problem),
+        "pair": partial(baselines.pair, problem),
     }
     if quick:
         made["compiled"] = partial(Absent, "compiled", "left out by --quick")
     elif step_flops_of(matrices) > LONG_FLOPS:
         for name in ("eager", "compiled"):
             made[name] = partial(Absent, name, "left out of the largest sets: minutes")
-    return Setup(variants.attempt(made), ready=lambda: problem.advance(1))
+    return Setup(list(variants.attempt(made)), ready=lambda: problem.advance(1))
 
 
-def _case(rule: str, shape: str, matrices: Matrices, dtype: str) -> Case:
+def name(rule: str, shape: str, rank: int, dtype: str) -> str:
+    """Of a case."""
+    return f"{OP}-{rule}-{shape}-r{rank}-{dtype}"
+
+
+def case(
+    rule: str,
+    shape: str,
+    matrices: Matrices,
+    dtype: str,
+    setup: Callable[[bool], Setup],
+    targets: tuple[Target, ...],
+) -> Case:
+    """A case of this op; its costs follow from the matrices."""
     nbytes, flops = set_cost(rule, matrices, ITEMSIZE[dtype])
     return Case(
-        name=f"{OP}-{rule}-{shape}-r{matrices.rank}-{dtype}",
+        name=name(rule, shape, matrices.rank, dtype),
         op=OP,
         shape=shape,
         dtype=dtype,
-        setup=partial(setup, rule, matrices, dtype),
+        setup=setup,
         bytes=nbytes,
         flops=flops,
         gap=GAP,
-        targets=targets(rule, shape, dtype),
+        targets=targets,
         rank=matrices.rank,
     )
 
@@ -130,7 +144,14 @@ def cases(quick: bool = False) -> list[Case]:
     layers = QUICK_LAYERS if quick else None
     problems += [(name, llama.matrices(layers)) for name, llama in SETS.items()]
     return [
-        _case(rule, shape, matrices, dtype)
+        case(
+            rule,
+            shape,
+            matrices,
+            dtype,
+            partial(setup, rule, matrices, dtype),
+            targets(rule, shape, dtype),
+        )
         for shape, matrices in problems
         for rule in RULES
         for dtype in ITEMSIZE

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from subkern.bench.device import CPU, Device
+from subkern.bench.gpu_machine import gpu_fields, gpu_peaks
 from subkern.bench.timer import Effort, measure
 
 # The parts of the CPU's flag list that decide how fast these kernels can be.
@@ -46,6 +48,13 @@ class Machine:
     peak_gb_s: float
     peak_gflop_s_fp32: float
     peak_gflop_s_bf16: float
+    # Of a GPU; empty on a CPU.
+    gpu: str = ""
+    driver: str = ""
+    cuda: str = ""
+    triton: str = ""
+    nvcc_build: str = ""
+    clocks: str = ""
 
     @property
     def busy(self) -> bool:
@@ -92,10 +101,14 @@ def cpu_model() -> tuple[str, str]:
 
 
 def commit() -> tuple[str, bool]:
-    """Commit of the checkout this package runs from and whether it was edited; else ("", False)."""
+    """Commit of the checkout this package runs from and whether it was edited.
+
+    A copy without its .git may be told by SUBKERN_COMMIT, "-dirty" at the end; else ("", False).
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
-        return "", False
+        told = os.environ.get("SUBKERN_COMMIT", "")
+        return told.removesuffix("-dirty"), told.endswith("-dirty")
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
@@ -131,7 +144,7 @@ def product_rate(dtype: torch.dtype, threads: int, size: int = 1536) -> float:
     return 2 * size**3 / times["mm"].p20 / 1e9
 
 
-def inspect(threads: int, *, peaks: bool = True) -> Machine:
+def inspect(threads: int, *, device: Device = CPU, peaks: bool = True) -> Machine:
     """Describe this machine; `peaks` measures bandwidth and product rates (seconds)."""
     from subkern._version import __version__
 
@@ -139,15 +152,14 @@ def inspect(threads: int, *, peaks: bool = True) -> Machine:
     name, flags = cpu_model()
     revision, dirty = commit()
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    rates = (0.0, 0.0, 0.0)
-    if peaks:
-        rates = (
-            bandwidth(threads),
-            product_rate(torch.float32, threads),
-            product_rate(torch.bfloat16, threads),
-        )
+    rates: tuple[float, ...] = (0.0, 0.0, 0.0)
+    if peaks and device.type == "cpu":
+        kinds = (torch.float32, torch.bfloat16)
+        rates = (bandwidth(threads), *(product_rate(dtype, threads) for dtype in kinds))
+    elif peaks:
+        rates = gpu_peaks(device)
     return Machine(
-        device="cpu",
+        device=device.type,
         cpu=name,
         cores=len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -165,4 +177,5 @@ def inspect(threads: int, *, peaks: bool = True) -> Machine:
         peak_gb_s=rates[0],
         peak_gflop_s_fp32=rates[1],
         peak_gflop_s_bf16=rates[2],
+        **gpu_fields(device),
     )

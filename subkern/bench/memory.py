@@ -24,16 +24,16 @@ class Transient:
     Attributes:
         peak: Most bytes held at one time beyond those held at the start.
         kept: Bytes still held at the end (a lazily created state, say).
-        total: Sum of all allocations.
-        largest: The largest single allocation.
         count: Number of allocations.
+        total: Sum of all allocations; None where only counters are kept.
+        largest: The largest single allocation; None likewise.
     """
 
     peak: int
     kept: int
-    total: int
-    largest: int
     count: int
+    total: int | None = None
+    largest: int | None = None
 
 
 @contextlib.contextmanager
@@ -68,7 +68,7 @@ def from_events(events: Iterable[tuple[int, int]]) -> Transient:
             largest = max(largest, size)
         else:
             held -= live.pop(address, 0)
-    return Transient(peak, held, total, largest, count)
+    return Transient(peak, held, count, total, largest)
 
 
 def transient(function: Callable[[], object], *, warmup: int = 1) -> Transient:

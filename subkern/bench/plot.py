@@ -12,6 +12,8 @@ from subkern.bench.report import read_csv
 Record = Mapping[str, str]
 KINDS = ("step", "amortised")
 COLORS = {
+    "triton": "#a6761d",
+    "cuda": "#66a61e",
     "official": "#d95f02",
     "eager": "#7570b3",
     "compiled": "#1b9e77",
@@ -28,9 +30,11 @@ def family(record: Record) -> str:
 def bars(records: Sequence[Record], kind: str) -> dict[str, dict[str, float]]:
     """Per shape and variant: how many times faster ours was."""
     found: dict[str, dict[str, float]] = {}
+    several = len({(r["shape"], r["rank"]) for r in records}) > len({r["shape"] for r in records})
     for record in records:
         if record["kind"] == kind and record["status"] == "ok" and record["ours_speedup"]:
-            shape = found.setdefault(record["shape"], {})
+            label = f"{record['shape']}\nr{record['rank']}" if several else record["shape"]
+            shape = found.setdefault(label, {})
             shape[record["variant"]] = float(record["ours_speedup"])
     return found
 
@@ -92,7 +96,8 @@ def save(records: Sequence[Record], path: Path) -> None:
     for axes in grid.flat:
         found.update({bar.get_label(): bar for bar in axes.containers})
     first = records[0]
-    where = f"{first['cpu']}, {first['threads']} threads, torch {first['torch']}"
+    device = first.get("gpu") or f"{first['cpu']}, {first['threads']} threads"
+    where = f"{device}, torch {first['torch']}"
     legend = f"malloc {first['malloc']}; above 1: subkern is faster"
     figure.suptitle(f"{where}\n{legend}", fontsize=8)
     figure.legend(handles=list(found.values()), loc="lower center", ncols=len(found), fontsize=8)

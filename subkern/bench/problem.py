@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from subkern.bench.gradients import Stream, canonical
+from subkern.bench.gradients import Stream, canonical, normal
 from subkern.bench.llama_sets import Matrices
 from subkern.bench.registry import DTYPES, relative_error
 
@@ -17,21 +17,23 @@ TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
 class Problem:
     """Gradients shared by the variants; weights made anew for each of them."""
 
-    def __init__(self, matrices: Matrices, dtype: str) -> None:
-        self.matrices, self.dtype = matrices, dtype
+    def __init__(self, matrices: Matrices, dtype: str, where: str = "cpu") -> None:
+        self.matrices, self.dtype, self.where = matrices, dtype, torch.device(where)
         self.shapes = [*matrices.projected, *matrices.plain]
         self.count = len(matrices.projected)
         self.rank = matrices.rank
-        self.streams = [Stream(m, n, seed) for seed, (m, n) in enumerate(matrices.projected)]
+        self.streams = [
+            Stream(m, n, seed, self.where) for seed, (m, n) in enumerate(matrices.projected)
+        ]
+        self._bases: dict[tuple[int, int], Tensor] = {}
         kind = DTYPES[dtype]
-        self.grads = [torch.empty(shape, dtype=kind) for shape in self.shapes]
+        self.grads = [torch.empty(s, dtype=kind, device=self.where) for s in self.shapes]
         for i in range(self.count, len(self.shapes)):
             self.grads[i].copy_(1e-2 * self._normal(i, 7))
         self.advance(0)
 
     def _normal(self, i: int, what: int) -> Tensor:
-        generator = torch.Generator().manual_seed(100 * i + what)
-        return torch.randn(self.shapes[i], generator=generator)
+        return normal(self.shapes[i], 100 * i + what, self.where)
 
     def advance(self, index: int) -> None:
         """Put the gradients of refresh `index` in place."""
@@ -53,12 +55,18 @@ class Problem:
         return made
 
     def cheap_basis(self, i: int) -> Tensor:
-        """A good orthonormal k x r basis of gradient `i`, for variants that are given theirs."""
-        x = canonical(self.grads[i]).float()
-        generator = torch.Generator().manual_seed(i)
-        y = x @ torch.randn(x.shape[1], self.rank, generator=generator)
-        y = torch.linalg.qr(x @ (x.T @ y))[0]
-        return y.to(DTYPES[self.dtype]).contiguous()
+        """An orthonormal k x r basis for gradient `i`, for variants that are given theirs.
+
+        A good one of the first gradient of that shape: what it captures is not timed, and a QR for
+        each matrix of a large model would take longer than everything that is.
+        """
+        shape = self.shapes[i]
+        if shape not in self._bases:
+            x = canonical(self.grads[i]).float()
+            y = x @ normal((x.shape[1], self.rank), i, self.where)
+            y = torch.linalg.qr(x @ (x.T @ y))[0]
+            self._bases[shape] = y.to(DTYPES[self.dtype]).contiguous()
+        return self._bases[shape].clone()
 
     def checked(self) -> list[int]:
         """Indices to verify: the first matrix of each shape, projected or not."""
@@ -73,7 +81,7 @@ class Problem:
             if i >= self.count:
                 continue
             p = basis(i).float()
-            off = (p.T @ p - torch.eye(p.shape[1])).abs().max().item()
+            off = (p.T @ p - torch.eye(p.shape[1], device=p.device)).abs().max().item()
             limit = 1e-4 if self.dtype == "fp32" else 2e-2
             if not off <= limit:
                 return f"basis of {self.shapes[i]}: |P'P - I| must be <= {limit}, got {off:.2g}"

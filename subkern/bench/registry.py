@@ -4,19 +4,24 @@ A case is cheap to list: nothing is allocated before its `setup` runs.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from subkern.bench.targets import Target
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-KINDS = ("step", "refresh", "amortised")
 
 
 def nothing() -> None:
     """A callable that does nothing, for variants without a warm-up or a tidy-up."""
+
+
+def correct() -> None:
+    """A check that finds nothing wrong."""
 
 
 @dataclass
@@ -32,6 +37,9 @@ class Variant:
         refresh_parts: For a refresh too slow to repeat as a whole: (how often, one of them). Its
             cost is then `step` plus the sum of the parts.
         drifted: Runs once between verification and timing, after `Setup.ready`.
+        confirm: Like `verify`, but after the timing: for a call too slow to be made twice.
+        once: Too slow to repeat: a single call is timed, without a warm-up.
+        capturable: A CUDA graph may hold `step`; False where it reads values on the host.
         refreshless: It has no basis, so that its amortised cost is that of any step.
         bytes: Traffic by formula where it is not the case's.
         flops: Operations by formula where they are not the case's.
@@ -47,6 +55,9 @@ class Variant:
     refresh: Callable[[], object] | None = None
     refresh_parts: Sequence[tuple[int, Callable[[], object]]] = ()
     drifted: Callable[[], object] = nothing
+    confirm: Callable[[], str | None] = correct
+    once: bool = False
+    capturable: bool = True
     refreshless: bool = False
     bytes: int | None = None
     flops: int | None = None
@@ -66,49 +77,19 @@ class Absent:
 
 @dataclass
 class Setup:
-    """What a case's `setup` makes."""
-
-    variants: list[Variant | Absent]
-    # Runs once between verification and timing: fresh inputs, numbers that need no clock.
-    ready: Callable[[], object] = nothing
-
-
-@dataclass(frozen=True)
-class Target:
-    """A budget: a bound on a ratio of two measured times.
+    """What a case's `setup` makes.
 
     Attributes:
-        kind: "step" or "amortised".
-        baseline: The variant compared with.
-        ratio: "over" (ours / baseline, at most the bound) or "speedup" (baseline / ours, at
-            least the bound).
-        bound: The number.
+        variants: The competitors; with `alone` an iterator that makes each when asked for it.
+        start: Runs before verification: the first inputs.
+        ready: Runs once between verification and timing: fresh inputs.
+        alone: Together they do not fit in memory: each is verified, timed and dropped by itself.
     """
 
-    kind: str
-    baseline: str
-    ratio: str
-    bound: float
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS or self.ratio not in ("over", "speedup"):
-            raise ValueError(f"Target: kind and ratio must be known, got {self.kind} {self.ratio}")
-
-    def value(self, ours: float, baseline: float) -> float:
-        """The measured ratio in this target's sense."""
-        return ours / baseline if self.ratio == "over" else baseline / ours
-
-    def met(self, value: float) -> bool:
-        """Whether a measured ratio is within the bound."""
-        return value <= self.bound if self.ratio == "over" else value >= self.bound
-
-    def describe(self, value: float) -> str:
-        """One line for the report: ratio, bound, verdict."""
-        if self.ratio == "over":
-            text = f"{self.kind} {value:.2f}x of {self.baseline} (at most {self.bound:g})"
-        else:
-            text = f"{self.kind} {value:.2f}x faster than {self.baseline} (at least {self.bound:g})"
-        return f"{text}: {'met' if self.met(value) else 'NOT MET'}"
+    variants: Iterable[Variant | Absent]
+    start: Callable[[], object] = nothing
+    ready: Callable[[], object] = nothing
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,13 +125,6 @@ class Case:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"Case: dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
-
-
-def all_cases(quick: bool = False) -> list[Case]:
-    """Every case of every op, in the order of the report."""
-    from subkern.bench import adam, lowrank_adam
-
-    return [*lowrank_adam.cases(quick), *adam.cases(quick)]
 
 
 def select(

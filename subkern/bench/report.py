@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from subkern.bench.gpu_machine import smi
 from subkern.bench.machine import Machine
-from subkern.bench.runner import Row
+from subkern.bench.rows import Row
 
 
 def _number(value: float | None, form: str, unit: float = 1.0) -> str:
@@ -22,33 +23,43 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "p20..p80": lambda row: (
         "" if row.p20_ms is None else f"{row.p20_ms:.3f}..{_number(row.p80_ms, '.3f')}"
     ),
+    "plain ms": lambda row: _number(row.plain_ms, ".3f"),
+    "host ms": lambda row: _number(row.host_ms, ".3f"),
     "ours is": lambda row: "" if row.ours_speedup is None else f"{row.ours_speedup:.2f}x",
     "GB/s": lambda row: _number(row.gb_s, ".1f"),
     "GFLOP/s": lambda row: _number(row.gflop_s, ".0f") if row.flops else "",
+    "floor ms": lambda row: _number(row.floor_ms, ".3f"),
     "of peak": lambda row: "" if row.peak_share is None else f"{100 * row.peak_share:.0f}%",
     "transient MB": lambda row: _number(row.transient_bytes, ".2f", 2**20),
     "energy": lambda row: _number(row.energy, ".4f"),
     "backend": lambda row: row.backend,
 }
 TEXT_COLUMNS = ("case", "variant", "kind", "backend")
+# Left out of the table where no row has them.
+GPU_COLUMNS = ("plain ms", "host ms")
 
 
 def table(rows: Sequence[Row]) -> str:
     """An aligned plain table; a case's name stands on its first line only."""
-    lines = [list(COLUMNS)]
+    columns = {
+        name: show
+        for name, show in COLUMNS.items()
+        if name not in GPU_COLUMNS or any(show(row) for row in rows)
+    }
+    lines = [list(columns)]
     previous = ""
     for row in rows:
-        cells = [show(row) for show in COLUMNS.values()]
+        cells = [show(row) for show in columns.values()]
         if row.case == previous:
             cells[0] = ""
         previous = row.case
         lines.append(cells)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     out = []
     for line in lines:
         cells = [
             cell.ljust(width) if name in TEXT_COLUMNS else cell.rjust(width)
-            for name, cell, width in zip(COLUMNS, line, widths, strict=True)
+            for name, cell, width in zip(columns, line, widths, strict=True)
         ]
         out.append("  ".join(cells).rstrip())
     out.insert(1, "  ".join("-" * width for width in widths))
@@ -73,8 +84,15 @@ def heading(machine: Machine) -> str:
     """A few lines on where the numbers come from."""
     state = f"{machine.commit[:12]}{' (edited)' if machine.dirty else ''}" or "unknown"
     busy = f"\nBUSY: load {machine.load} before the start; ratios are rough" if machine.busy else ""
+    gpu = ""
+    if machine.gpu:
+        built = f"nvcc build: {machine.nvcc_build}"
+        gpu = (
+            f"{machine.gpu}, driver {machine.driver}, CUDA {machine.cuda}, "
+            f"Triton {machine.triton or 'absent'}, {built}\n{machine.clocks}\n"
+        )
     return (
-        f"{machine.cpu}, {machine.threads} of {machine.cores} cores, {machine.cpu_flags}\n"
+        f"{gpu}{machine.cpu}, {machine.threads} of {machine.cores} cores, {machine.cpu_flags}\n"
         f"torch {machine.torch}, subkern {machine.subkern} at {state}, "
         f"malloc {machine.malloc}, {machine.date}\n"
         f"peaks measured: {machine.peak_gb_s:.1f} GB/s, {machine.peak_gflop_s_fp32:.0f} GFLOP/s "
@@ -105,8 +123,10 @@ def write_csv(path: Path, rows: Sequence[Row], machine: Machine) -> None:
 
 
 def write_json(path: Path, rows: Sequence[Row], machine: Machine) -> None:
-    """An object with "machine" and "rows"."""
-    body = {"machine": machine.as_row(), "rows": [row.as_row() for row in rows]}
+    """An object with "machine", "rows", and on a GPU the driver's own "device_report"."""
+    body: dict[str, object] = {"machine": machine.as_row(), "rows": [row.as_row() for row in rows]}
+    if machine.device == "cuda":
+        body["device_report"] = smi("-q")
     path.write_text(json.dumps(body, indent=1) + "\n")
 
 

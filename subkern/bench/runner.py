@@ -1,62 +1,47 @@
 """Runs a case: verify every variant, then time those that passed."""
 
-import gc
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
+from subkern.bench.device import CPU, Device
 from subkern.bench.machine import Machine
-from subkern.bench.memory import Transient, transient
 from subkern.bench.registry import Absent, Case, Variant
+from subkern.bench.rows import Row, judge, timed, untimed
+from subkern.bench.targets import Times
 from subkern.bench.timer import Effort, Timing, amortised, measure
 
-# Verification has called everything before, so that a call or none warms up what follows.
-FULL = Effort(rounds=15, min_rounds=3, sample_s=0.02, budget_s=3.0)
-REFRESH = Effort(rounds=5, min_rounds=2, sample_s=0.0, budget_s=2.0)
-# Share of the best basis's energy below which an amortised time does not count.
-LEAST_ENERGY = 0.99
-# Seconds each, and no warm-up changes them: a sample or two say enough.
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure steps, and steps that refresh."""
+
+    step: Effort
+    refresh: Effort
+
+
+# No warm-up changes calls of seconds: a sample or two say enough.
 SLOW_PART = Effort(rounds=3, min_rounds=1, sample_s=0.0, budget_s=1.0)
-QUICK = Effort(rounds=3, min_rounds=1, sample_s=0.002, budget_s=1.0)
-
-
-@dataclass
-class Row:
-    """One line of the report; times in milliseconds, empty (None) where nothing was timed."""
-
-    case: str
-    op: str
-    shape: str
-    rank: int
-    dtype: str
-    variant: str
-    kind: str
-    backend: str
-    status: str
-    note: str = ""
-    median_ms: float | None = None
-    p20_ms: float | None = None
-    p80_ms: float | None = None
-    samples: int | None = None
-    # How many times faster ours was than this row's variant, in the same rounds.
-    ours_speedup: float | None = None
-    bytes: int | None = None
-    flops: int | None = None
-    gb_s: float | None = None
-    gflop_s: float | None = None
-    peak_share: float | None = None
-    transient_bytes: int | None = None
-    largest_alloc_bytes: int | None = None
-    energy: float | None = None
-    targets: str = ""
-    targets_missed: int = 0
-
-    def as_row(self) -> dict[str, object]:
-        """Columns for CSV and JSON."""
-        return asdict(self)
+ONCE = Effort(rounds=1, min_rounds=1, sample_s=0.0)
+# Verification has called everything before, so that a call or none warms up what follows.
+_QUICK = Effort(rounds=3, min_rounds=1, sample_s=0.002, budget_s=1.0)
+PLANS = {
+    "cpu": Plan(
+        Effort(rounds=15, min_rounds=3, sample_s=0.02, budget_s=3.0),
+        Effort(rounds=5, min_rounds=2, sample_s=0.0, budget_s=2.0),
+    ),
+    # A call per sample: each must find a cold cache.
+    "cuda": Plan(
+        Effort(rounds=30, min_rounds=5, sample_s=0.0, budget_s=1.5, warm_s=0.05),
+        Effort(rounds=5, min_rounds=2, sample_s=0.0, budget_s=1.5),
+    ),
+}
+QUICK = {"cpu": Plan(_QUICK, _QUICK), "cuda": Plan(replace(_QUICK, sample_s=0.0), _QUICK)}
+# Below this a launch from Python costs as much as the work: replays of a graph are timed as well.
+GRAPH_BELOW_S = 100e-6
 
 
 def describe_error(error: BaseException) -> str:
@@ -68,27 +53,14 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:200]}{where}"
 
 
-def _guarded(function: Callable[[], str | None]) -> str | None:
+def _guarded(variant: Variant, function: Callable[[], object]) -> str | None:
     """A variant that raises must not take the other variants' numbers with it."""
     try:
-        return function()
+        with variant.context():
+            wrong = function()
+        return wrong if isinstance(wrong, str) else None
     except Exception as error:
         return describe_error(error)
-
-
-def _verify(variant: Variant) -> str | None:
-    with variant.context():
-        return variant.verify()
-
-
-def _drift(variant: Variant) -> None:
-    with variant.context():
-        variant.drifted()
-
-
-def _allocations(variant: Variant) -> Transient:
-    with variant.context():
-        return transient(variant.step, warmup=0)
 
 
 def _inside(variant: Variant, function: Callable[[], object]) -> Callable[[], object]:
@@ -103,20 +75,92 @@ def _inside(variant: Variant, function: Callable[[], object]) -> Callable[[], ob
     return call
 
 
-def _refreshes(variants: list[Variant], effort: Effort, threads: int, step: dict[str, Timing]):
+@dataclass
+class _Run:
+    """A case at work: what it runs on, and what was found so far."""
+
+    case: Case
+    machine: Machine
+    device: Device
+    plan: Plan
+    rows: list[Row] = field(default_factory=list)
+    timed: list[Row] = field(default_factory=list)
+    times: dict[str, dict[str, Timing]] = field(default_factory=dict)
+
+    def measure(self, calls: dict[str, Callable], effort: Effort, warmup: int = 0):
+        """`measure` on this run's device and threads; of nothing, nothing."""
+        if not calls:
+            return {}
+        threads = self.machine.threads
+        return measure(calls, effort, threads=threads, warmup=warmup, device=self.device)
+
+    def keep(self, variant: Variant, kind: str, timing: Timing) -> Row:
+        """Note a timing."""
+        row = timed(self.case, variant, kind, timing, self.machine)
+        self.times.setdefault(kind, {})[variant.name] = timing
+        self.timed.append(row)
+        return row
+
+    def without(self, variants: list[Variant], check: Callable[[Variant], Callable]) -> None:
+        """Run a check of each variant; one that fails gets an error row and leaves the list."""
+        for variant in list(variants):
+            if (wrong := _guarded(variant, check(variant))) is not None:
+                variants.remove(variant)
+                self.rows.append(untimed(self.case, variant, "error", wrong))
+
+
+def _replays(run: _Run, variants: list[Variant], plain: dict[str, Timing]) -> dict[str, Timing]:
+    """Times of captured steps, for those that can be; without the launches from Python."""
+    if not plain or min(timing.median for timing in plain.values()) > GRAPH_BELOW_S:
+        return {}
+    graphs: dict[str, Callable[[], object]] = {}
+    for variant in variants:
+        if not variant.capturable:
+            continue
+        try:
+            with variant.context():
+                replay = run.device.capture(variant.step)
+        except Exception as error:
+            variant.note = f"{variant.note}; not captured: {describe_error(error)}".lstrip("; ")
+            continue
+        if replay is not None:
+            graphs[variant.name] = replay
+    return run.measure(graphs, run.plan.step, warmup=1)
+
+
+def _steps(run: _Run, variants: list[Variant]) -> None:
+    """Time the steps, then measure what they allocate."""
+    fast = [variant for variant in variants if not variant.once]
+    plain = run.measure({v.name: _inside(v, v.step) for v in fast}, run.plan.step, warmup=1)
+    replayed = _replays(run, fast, plain)
+    for variant in variants:
+        if variant.once:
+            call = _inside(variant, variant.step)
+            run.keep(variant, "step", run.measure({"once": call}, ONCE)["once"])
+            continue
+        timing = plain[variant.name]
+        if graph := replayed.get(variant.name):
+            row = run.keep(variant, "step", replace(graph, host=timing.host))
+            row.plain_ms = 1e3 * timing.median
+        else:
+            row = run.keep(variant, "step", timing)
+        with variant.context():
+            held = run.device.transient(variant.step)
+        row.transient_bytes, row.largest_alloc_bytes = held.peak, held.largest
+
+
+def _refreshes(run: _Run, variants: list[Variant]) -> dict[str, Timing]:
     """Time of a step that refreshes, per variant that has one."""
     whole = {v.name: _inside(v, v.refresh) for v in variants if v.refresh and not v.refresh_parts}
-    found = measure(whole, effort, threads=threads, warmup=0) if whole else {}
+    found = run.measure(whole, run.plan.refresh)
     for variant in variants:
         if not variant.refresh_parts:
             continue
         parts = []
         for often, part in variant.refresh_parts:
-            timing = measure(
-                {"part": _inside(variant, part)}, SLOW_PART, threads=threads, warmup=0
-            )["part"]
+            timing = run.measure({"part": _inside(variant, part)}, SLOW_PART)["part"]
             parts.append(timing.scaled(often))
-        base = step[variant.name]
+        base = run.times["step"][variant.name]
         found[variant.name] = Timing(
             base.median + sum(part.median for part in parts),
             base.p20 + sum(part.p20 for part in parts),
@@ -127,136 +171,112 @@ def _refreshes(variants: list[Variant], effort: Effort, threads: int, step: dict
     return found
 
 
-def _row(case: Case, variant: Variant | Absent, kind: str, status: str, note: str = "") -> Row:
-    backend = variant.backend if isinstance(variant, Variant) else ""
-    return Row(
-        case.name, case.op, case.shape, case.rank, case.dtype, variant.name, kind, backend,
-        status, note,
-    )  # fmt: skip
+def _averages(run: _Run, variants: list[Variant]) -> None:
+    """Refreshes, and steps averaged over a gap with one of them."""
+    refreshes = _refreshes(run, variants)
+    for variant in variants:
+        step = run.times["step"][variant.name]
+        refresh = refreshes.get(variant.name)
+        if refresh:
+            run.keep(variant, "refresh", refresh)
+        elif variant.refreshless:
+            refresh = step
+        if refresh:
+            run.keep(variant, "amortised", amortised(step, refresh, run.case.gap))
 
 
-def _timed_row(case: Case, variant: Variant, kind: str, timing: Timing, machine: Machine) -> Row:
-    row = _row(case, variant, kind, "ok", variant.note)
-    row.median_ms, row.p20_ms, row.p80_ms = (
-        1e3 * seconds for seconds in (timing.median, timing.p20, timing.p80)
-    )
-    row.samples = timing.samples
-    row.energy = variant.facts.get("energy")
-    if kind == "step":
-        row.bytes = case.bytes if variant.bytes is None else variant.bytes
-        row.flops = case.flops if variant.flops is None else variant.flops
-        row.gb_s = row.bytes / timing.median / 1e9
-        row.gflop_s = row.flops / timing.median / 1e9
-        if floor := machine.floor_s(row.bytes, row.flops, case.dtype):
-            row.peak_share = floor / timing.median
-    return row
+def _group(run: _Run, variants: list[Variant | Absent], ready: Callable[[], object]) -> None:
+    """Verify and time variants that share memory."""
+    for variant in variants:
+        if isinstance(variant, Absent):
+            run.rows.append(untimed(run.case, variant, "absent", variant.reason))
+    good = [variant for variant in variants if isinstance(variant, Variant)]
+    run.without(good, lambda variant: variant.verify)
+    ready()
+    run.without(good, lambda variant: variant.drifted)
+    if not good:
+        return
+    _steps(run, good)
+    if run.case.gap:
+        _averages(run, good)
+    confirmed = list(good)
+    run.without(confirmed, lambda variant: variant.confirm)
+    for variant in good:
+        if variant not in confirmed:
+            run.timed = [row for row in run.timed if row.variant != variant.name]
+            for known in run.times.values():
+                known.pop(variant.name, None)
+    facts = {variant.name: variant.facts for variant in confirmed}
+    for row in run.timed:
+        if row.variant in facts:
+            row.energy = facts[row.variant].get("energy")
 
 
-def _judge(case: Case, times: dict[str, dict[str, Timing]], rows: list[Row]) -> None:
-    """Fill in the ratios between ours and the others, and the verdicts on the targets."""
-    for row in rows:
-        ours = times[row.kind].get(case.ours)
-        theirs = times[row.kind].get(row.variant)
-        if ours and theirs:
-            row.ours_speedup = theirs.median / ours.median
-    for row in rows:
-        if row.variant != case.ours:
-            continue
-        verdicts = []
-        if row.kind == "amortised" and row.energy is not None:
-            enough = row.energy >= LEAST_ENERGY
-            verdict = "met" if enough else "NOT MET"
-            verdicts.append(
-                f"basis captures {row.energy:.4f} of the best (at least {LEAST_ENERGY}): {verdict}"
-            )
-            row.targets_missed += not enough
-        for target in case.targets:
-            baseline = times.get(target.kind, {}).get(target.baseline)
-            if target.kind != row.kind:
-                continue
-            if baseline is None:
-                verdicts.append(f"{target.kind} against {target.baseline}: not measured")
-                continue
-            value = target.value(times[row.kind][case.ours].median, baseline.median)
-            verdicts.append(target.describe(value))
-            row.targets_missed += not target.met(value)
-        row.targets = "; ".join(verdicts)
-
-
-def run_case(case: Case, machine: Machine, *, quick: bool = False) -> list[Row]:
+def run_case(
+    case: Case,
+    machine: Machine,
+    *,
+    quick: bool = False,
+    device: Device = CPU,
+    earlier: dict[str, Times] | None = None,
+) -> list[Row]:
     """Verify and time one case.
 
     Args:
         case: What to run.
         machine: Where; gives the thread count and the peaks.
         quick: Fewer samples and smaller sets: to see that it works, not for the record.
+        device: What the case's tensors are on.
+        earlier: Times of earlier cases by name; this case's are added.
 
     Returns:
         Rows of every variant: "ok" with times, "error" with the reason and no time, or "absent".
     """
-    effort = QUICK if quick else FULL
-    gc.collect()
+    device.release()
     try:
         setup = case.setup(quick)
     except Exception as error:
-        everything = Absent("setup", "")
-        return [_row(case, everything, "step", "error", describe_error(error))]
-    rows: list[Row] = []
-    good: list[Variant] = []
-    for variant in setup.variants:
-        if isinstance(variant, Absent):
-            rows.append(_row(case, variant, "step", "absent", variant.reason))
-            continue
-        wrong = _guarded(partial(_verify, variant))
-        if wrong is None:
-            good.append(variant)
-        else:
-            rows.append(_row(case, variant, "step", "error", wrong))
-    setup.ready()
-    for variant in list(good):
-        if (wrong := _guarded(partial(_drift, variant))) is not None:
-            good.remove(variant)
-            rows.append(_row(case, variant, "step", "error", wrong))
-    if not good:
-        return rows
-    timed: list[Row] = []
-    times: dict[str, dict[str, Timing]] = {}
-    steps = {variant.name: _inside(variant, variant.step) for variant in good}
-    times["step"] = measure(steps, effort, threads=machine.threads, warmup=1)
-    for variant in good:
-        row = _timed_row(case, variant, "step", times["step"][variant.name], machine)
-        held = _allocations(variant)
-        row.transient_bytes, row.largest_alloc_bytes = held.peak, held.largest
-        timed.append(row)
-    if case.gap:
-        times["refresh"] = _refreshes(
-            good, QUICK if quick else REFRESH, machine.threads, times["step"]
-        )
-        times["amortised"] = {}
-        for variant in good:
-            name, step = variant.name, times["step"][variant.name]
-            refresh = times["refresh"].get(name)
-            if refresh:
-                timed.append(_timed_row(case, variant, "refresh", refresh, machine))
-            elif variant.refreshless:
-                refresh = step
-            if refresh:
-                cost = amortised(step, refresh, case.gap)
-                times["amortised"][name] = cost
-                timed.append(_timed_row(case, variant, "amortised", cost, machine))
-    _judge(case, times, timed)
-    return [*rows, *timed]
+        return [untimed(case, Absent("setup", ""), "error", describe_error(error))]
+    run = _Run(case, machine, device, (QUICK if quick else PLANS)[device.type])
+    pending = iter(setup.variants)
+    while True:
+        if setup.alone:
+            setup.start()
+        group = list(islice(pending, 1 if setup.alone else None))
+        if not group:
+            break
+        _group(run, group, setup.ready)
+        group.clear()
+        device.release()
+    earlier = {} if earlier is None else earlier
+    judge(case, run.times, run.timed, machine, earlier)
+    earlier[case.name] = run.times
+    return [*run.rows, *run.timed]
 
 
 def run(
-    cases: Iterable[Case], machine: Machine, *, quick: bool = False
+    cases: Iterable[Case],
+    machine: Machine,
+    *,
+    quick: bool = False,
+    device: Device = CPU,
+    budget_s: float | None = None,
 ) -> Iterator[tuple[Case, list[Row], float]]:
-    """Run `cases` in order, yielding each with its rows and the seconds it took."""
+    """Run `cases` in order, yielding each with its rows and the seconds it took.
+
+    A case that would start after `budget_s` seconds is reported as absent.
+    """
+    earlier: dict[str, Times] = {}
+    began = time.perf_counter()
     for case in cases:
         start = time.perf_counter()
+        if budget_s is not None and start - began > budget_s:
+            late = Absent("every variant", "")
+            yield case, [untimed(case, late, "absent", f"not begun within {budget_s:g} s")], 0.0
+            continue
         try:
-            rows = run_case(case, machine, quick=quick)
+            rows = run_case(case, machine, quick=quick, device=device, earlier=earlier)
         except Exception as error:
             # A variant that passed and raised later: the other cases are still worth their time.
-            rows = [_row(case, Absent("timing", ""), "step", "error", describe_error(error))]
+            rows = [untimed(case, Absent("timing", ""), "error", describe_error(error))]
         yield case, rows, time.perf_counter() - start

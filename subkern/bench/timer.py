@@ -2,7 +2,7 @@
 
 Each round takes one sample of every variant, so that a change of the machine's mood (clock,
 neighbours, page cache) meets all of them. `torch.utils.benchmark.Timer` warms up again on every
-`timeit` call and cannot take a single sample, so samples are taken here with `perf_counter`.
+`timeit` call and cannot take a single sample, so samples are taken here, by the device's own clock.
 """
 
 import gc
@@ -10,26 +10,31 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+
+from subkern.bench.device import CPU, Device
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per call: the median and the 20th and 80th percentiles of the samples."""
+    """Seconds per call: the median and the 20th and 80th percentiles of the samples.
+
+    `host` is the median until the call returned; on a GPU the work goes on behind it.
+    """
 
     median: float
     p20: float
     p80: float
     samples: int
     calls: int
+    host: float | None = None
 
     def scaled(self, factor: float) -> "Timing":
         """The same timing with every duration multiplied by `factor`."""
-        return Timing(
-            self.median * factor, self.p20 * factor, self.p80 * factor, self.samples, self.calls
-        )
+        durations = (self.median * factor, self.p20 * factor, self.p80 * factor)
+        return Timing(*durations, self.samples, self.calls)
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,15 @@ class Effort:
         min_rounds: Samples per variant whatever they cost.
         sample_s: Least time of one sample; a faster call is repeated within the sample.
         budget_s: Time after which no further round starts.
+        warm_s: Time for which each variant is called before its first sample, beyond the calls of
+            the warm-up: a GPU's clocks take milliseconds to rise.
     """
 
     rounds: int = 15
     min_rounds: int = 3
     sample_s: float = 0.02
     budget_s: float = 6.0
+    warm_s: float = 0.0
 
 
 def percentile(samples: Sequence[float], q: float) -> float:
@@ -90,11 +98,16 @@ def fixed_threads(count: int) -> Iterator[None]:
             gc.enable()
 
 
-def _sample(function: Callable[[], object], calls: int) -> float:
-    start = time.perf_counter()
+def _warm_up(function: Callable[[], object], calls: int, seconds: float, device: Device) -> float:
+    """Call `function`; returns the time of the last of `calls` calls."""
+    once = math.inf
     for _ in range(calls):
+        once, _ = device.sample(function, 1)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
         function()
-    return (time.perf_counter() - start) / calls
+        device.synchronize()
+    return once
 
 
 def measure(
@@ -103,6 +116,7 @@ def measure(
     *,
     threads: int | None = None,
     warmup: int = 2,
+    device: Device = CPU,
 ) -> dict[str, Timing]:
     """Time every variant in interleaved rounds.
 
@@ -111,19 +125,19 @@ def measure(
         effort: How long to measure.
         threads: torch's thread count meanwhile, its current one when None.
         warmup: Calls before the first sample; the last of them decides how many fit one sample.
+        device: What the calls run on: its clock is read.
 
     Returns:
         One `Timing` per variant, in the order given.
     """
     effort = effort or Effort()
     samples: dict[str, list[float]] = {name: [] for name in variants}
+    hosts: dict[str, list[float]] = {name: [] for name in variants}
     calls: dict[str, int] = {}
     with fixed_threads(threads or torch.get_num_threads()):
         start = time.perf_counter()
         for name, function in variants.items():
-            once = math.inf
-            for _ in range(warmup):
-                once = _sample(function, 1)
+            once = _warm_up(function, warmup, effort.warm_s, device)
             calls[name] = max(1, math.ceil(effort.sample_s / max(once, 1e-9)))
         for index in range(effort.rounds):
             spent = time.perf_counter() - start
@@ -133,8 +147,13 @@ def measure(
             order = list(variants)
             shift = index % len(order)
             for name in order[shift:] + order[:shift]:
-                samples[name].append(_sample(variants[name], calls[name]))
-    return {name: summarize(times, calls[name] * len(times)) for name, times in samples.items()}
+                spent, host = device.sample(variants[name], calls[name])
+                samples[name].append(spent)
+                hosts[name].append(host)
+    return {
+        name: replace(summarize(times, calls[name] * len(times)), host=percentile(hosts[name], 0.5))
+        for name, times in samples.items()
+    }
 
 
 def amortised(step: Timing, refresh: Timing, gap: int) -> Timing:

@@ -58,7 +58,7 @@ class LowRankTruth:
         self.rule, self.recipe, self.t = rule, recipe, t
         self.weight = weight.double()
         longer = max(weight.shape)
-        self.m, self.v = (torch.zeros(rank, longer, dtype=torch.float64) for _ in range(2))
+        self.m, self.v = (self.weight.new_zeros(rank, longer) for _ in range(2))
         self.limiter: float | None = None
 
     def step(self, gradient: Tensor, basis: Tensor) -> None:

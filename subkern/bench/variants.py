@@ -1,23 +1,24 @@
-"""The competitors of a low-rank step: ours, the published packages, eager, compiled, dense, pair.
+"""Our optimizers as competitors, on each backend, and how every competitor is verified.
 
 Each holds its own weights and state on a `Problem`'s shared gradients.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from subkern.bench import peers
 from subkern.bench.gradients import captured
 from subkern.bench.llama_sets import Matrices
 from subkern.bench.problem import Problem
-from subkern.bench.registry import Absent, Variant, forced_backend, nothing, relative_error
+from subkern.bench.registry import Absent, Variant, forced_backend, nothing
 from subkern.bench.truth import LowRankTruth, PlainTruth, Recipe
 
 NEVER = 10**9
+# What subkern tries on a device before its reference, in order.
+PICKS = {"cpu": ("cpu",), "cuda": ("cuda", "triton")}
 
 
 def verify(
@@ -122,148 +123,55 @@ def ours(
     return variant
 
 
-def official(problem: Problem, rule: str, recipe: Recipe) -> Variant | Absent:
-    """galore-torch or fira from the package index, given a basis; its SVD is timed apart."""
-    try:
-        kind = peers.adamw(rule)
-    except ImportError as error:
-        return Absent("official", str(error))
-    parameters = problem.parameters()
-    scale_key = {"galore": "scale", "fira": "alpha"}[rule]
-    made = groups(problem, parameters, scale_key, recipe.scale)
-    optimizer = kind(made, lr=recipe.lr, no_deprecation_warning=True)
-    bases: list[Tensor] = []
-    parts: dict[tuple[int, ...], list[Callable[[], object]]] = {}
-    for i, parameter in enumerate(parameters[: problem.count]):
-        side = "right" if parameter.shape[0] >= parameter.shape[1] else "left"
-        options = {"update_proj_gap": NEVER, scale_key: recipe.scale, "proj_type": "std"}
-        projector = peers.projector(rule)(problem.rank, **options)
-        bases.append(problem.cheap_basis(i))
-        projector.ortho_matrix = bases[i].T.contiguous() if side == "right" else bases[i]
-        # Call 0 is due in any case; from 1 on the given basis stays.
-        optimizer.state[parameter].update(step=1, projector=projector)
+def attempt(makers: Mapping[str, Callable[[], Variant | Absent]]) -> Iterator[Variant | Absent]:
+    """Make every variant; one that cannot be made is an error of its own, not of the case.
 
-        def svd(i: int = i, projector: Any = projector, side: str = side) -> Tensor:
-            return projector.get_orthogonal_matrix(problem.grads[i], problem.rank, type=side)
-
-        parts.setdefault(tuple(parameter.shape), []).append(svd)
-    for parameter in parameters[problem.count :]:
-        optimizer.state[parameter]["step"] = 1
-    return Variant(
-        "official",
-        optimizer.step,
-        lambda: verify(
-            problem,
-            rule,
-            recipe,
-            [optimizer.step] * 2,
-            parameters.__getitem__,
-            bases.__getitem__,
-            1,
-        ),
-        refresh=optimizer.step if parts else None,
-        refresh_parts=[(len(same), same[0]) for same in parts.values()],
-        backend=peers.release(rule),
-        note="refresh: a step plus one SVD per matrix, timed once per shape" if parts else "",
-    )
-
-
-def fused_adamw(problem: Problem) -> Variant:
-    """`torch.optim.AdamW(fused=True)` on the same matrices, unprojected."""
-    recipe = Recipe(lr=1e-3)
-    parameters = problem.parameters()
-    optimizer = torch.optim.AdamW(
-        parameters, lr=recipe.lr, eps=recipe.eps, weight_decay=0.0, fused=True
-    )
-
-    def check() -> str | None:
-        truths = {i: PlainTruth(recipe, problem.weight(i), 0, True) for i in problem.checked()}
-        for _ in range(2):
-            optimizer.step()
-            for i, truth in truths.items():
-                truth.step(problem.grads[i])
-        wrongs = (problem.compare(parameters[i], truth.weight, i) for i, truth in truths.items())
-        return next(filter(None, wrongs), None)
-
-    return Variant(
-        "adamw-fused",
-        optimizer.step,
-        check,
-        refreshless=True,
-        # W, M and V are read and written and G read, all in the weight's dtype.
-        bytes=7 * sum(grad.nbytes for grad in problem.grads),
-        flops=0,
-        backend="torch fused",
-        note="dense AdamW, not the same mathematics" if problem.count else "",
-    )
-
-
-def pair(problem: Problem) -> Variant:
-    """Both matrix products of the step alone, by `torch.mm(out=)` in the problem's dtype."""
-    jobs = []
-    for i, grad in enumerate(problem.grads[: problem.count]):
-        m, n = grad.shape
-        p, update = problem.cheap_basis(i), torch.empty_like(grad)
-        if m >= n:
-            r = torch.empty(m, problem.rank, dtype=grad.dtype)
-            jobs.append(((grad, p), r, (r, p.T), update))
-        else:
-            r = torch.empty(problem.rank, n, dtype=grad.dtype)
-            jobs.append(((p.T, grad), r, (p, r), update))
-
-    def step() -> None:
-        for down, r, up, update in jobs:
-            torch.mm(*down, out=r)
-            torch.mm(*up, out=update)
-
-    def check() -> str | None:
-        step()
-        for i in problem.checked():
-            if i >= problem.count:
-                continue
-            down, r, up, update = jobs[i]
-            for (a, b), got in ((down, r), (up, update)):
-                want = a.double() @ b.double()
-                limit = 1e-5 if problem.dtype == "fp32" else 1e-2
-                error = relative_error(got, want, torch.zeros_like(want))
-                if error > limit:
-                    return f"product: relative error must be <= {limit}, got {error:.2g}"
-        return None
-
-    touched = [(*down, r, *up, update) for down, r, up, update in jobs]
-    return Variant(
-        "pair",
-        step,
-        check,
-        bytes=sum(tensor.nbytes for tensors in touched for tensor in tensors),
-        note="the two matrix products alone, torch.mm(out=)",
-    )
-
-
-def attempt(makers: Mapping[str, Callable[[], Variant | Absent]]) -> list[Variant | Absent]:
-    """Make every variant; one that cannot be made is an error of its own, not of the case."""
-    made: list[Variant | Absent] = []
+    One at a time: nothing here holds on to a variant when the next one is asked for.
+    """
     for name, make in makers.items():
-        try:
-            made.append(make())
-        except Exception as error:
-            made.append(Variant(name, nothing, partial(_fail, error)))
-    return made
+        yield _made(name, make)
+
+
+def _made(name: str, make: Callable[[], Variant | Absent]) -> Variant | Absent:
+    try:
+        return make()
+    except torch.OutOfMemoryError as error:
+        # The words alone: the error's frames hold on to what had been allocated.
+        return Absent(name, f"does not fit: {str(error).partition('. ')[0]}")
+    except Exception as error:
+        return Variant(name, nothing, partial(_fail, error))
 
 
 def _fail(error: Exception) -> str | None:
     raise error
 
 
-def serving(dtype: str) -> tuple[str, str]:
-    """The backend to time as ours, and why it is not the CPU kernels if it is not."""
+def refusal(backend: str, dtype: str, where: str) -> str | None:
+    """Why the backend cannot take a small step on this device, or None."""
     from subkern import BackendUnavailableError
 
-    probe = Problem(Matrices(((16, 24),), (), 4), dtype)
-    variant = ours(probe, "galore", Recipe(lr=0.0), "cpu", "probe")
+    probe = Problem(Matrices(((16, 24),), (), 4), dtype, where)
+    variant = ours(probe, "galore", Recipe(lr=0.0), backend, "probe")
     try:
         with variant.context():
             variant.step()
     except BackendUnavailableError as error:
-        return "reference", f"no CPU kernels: {error}"
-    return "cpu", ""
+        return str(error)
+    return None
+
+
+def serving(dtype: str, where: str = "cpu") -> tuple[str, str]:
+    """The backend to time as ours, as subkern picks it, and why it is not a better one."""
+    reasons: list[str] = []
+    for backend in PICKS[torch.device(where).type]:
+        if (reason := refusal(backend, dtype, where)) is None:
+            return backend, "; ".join(reasons)
+        reasons.append(f"no {backend} kernels: {reason}")
+    return "reference", "; ".join(reasons)
+
+
+def one_backend(problem: Problem, rule: str, recipe: Recipe, backend: str) -> Variant | Absent:
+    """Ours on a backend by name, whether or not subkern would pick it."""
+    if (reason := refusal(backend, problem.dtype, str(problem.where))) is not None:
+        return Absent(backend, reason)
+    return ours(problem, rule, recipe, backend, backend)

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from subkern.bench import adam, lowrank_adam, peers, variants
+from subkern.bench import adam, baselines, lowrank_adam, peers, variants
+from subkern.bench.cases import all_cases
 from subkern.bench.compiled import galore_step
 from subkern.bench.gradients import Stream, canonical, captured
 from subkern.bench.llama_sets import SETS, Matrices
 from subkern.bench.problem import Problem
-from subkern.bench.registry import Absent, all_cases
+from subkern.bench.registry import Absent
 from subkern.bench.truth import LowRankTruth, Recipe
 
 SMALL = Matrices(((24, 40), (40, 24), (24, 24)), ((7, 5),), 6)
@@ -159,6 +160,6 @@ def test_a_wrong_variant_is_found(what):
 
 def test_missing_peer_is_absent(monkeypatch):
     monkeypatch.setitem(peers.PACKAGES, "galore", ("no-such-peer", "no_such_peer_of_ours.adamw"))
-    absent = variants.official(Problem(SMALL, "fp32"), "galore", RECIPE)
+    absent = baselines.official(Problem(SMALL, "fp32"), "galore", RECIPE)
     assert isinstance(absent, Absent)
     assert "pip install --no-deps no-such-peer" in absent.reason

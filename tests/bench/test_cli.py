@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from subkern.bench import cli, machine, registry
+from subkern.bench import cases, cli, machine
 from subkern.bench.registry import Absent, Case, Setup, Variant
 
 
@@ -26,16 +26,16 @@ def toy(monkeypatch):
         Case(f"toy-{name}", "toy", name, "fp32", lambda quick, w=wrong: setup(w, quick), 8, 8)
         for name, wrong in (("good", False), ("wrong", True))
     ]
-    monkeypatch.setattr(registry, "all_cases", lambda quick=False: made)
+    monkeypatch.setattr(cases, "all_cases", lambda quick, device: made)
     inspect = machine.inspect
-    monkeypatch.setattr(cli, "inspect", lambda threads: inspect(threads, peaks=False))
+    monkeypatch.setattr(cli, "inspect", lambda threads, device: inspect(threads, peaks=False))
     return made
 
 
 def test_list_names_every_case(capsys):
     assert cli.main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [case.name for case in registry.all_cases()]
+    assert [line.split()[0] for line in lines] == [case.name for case in cases.all_cases()]
 
 
 def test_list_filters(capsys):

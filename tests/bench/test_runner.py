@@ -9,8 +9,10 @@ import torch
 from subkern.bench import registry, report
 from subkern.bench.machine import Machine
 from subkern.bench.plot import bars, family, save
-from subkern.bench.registry import Absent, Case, Setup, Target, Variant
-from subkern.bench.runner import Row, run, run_case
+from subkern.bench.registry import Absent, Case, Setup, Variant
+from subkern.bench.rows import Row
+from subkern.bench.runner import run, run_case
+from subkern.bench.targets import Target
 
 MACHINE = Machine(
     device="cpu", cpu="a cpu", cores=2, threads=1, cpu_flags="avx2", malloc="default",

@@ -1,0 +1,46 @@
+"""Every CUDA kernel: its header, the instances that are built, its limits, the test that runs it.
+
+``tests/cuda/test_cuda_gates.py`` compiles each instance and holds it to the limits;
+``tests/gates`` compares the names with a scan of the sources for ``__global__``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ARCHS = ("80", "90")
+MOST_SHARED = 48 << 10  # static shared memory that every device offers
+_ELEMENTS = ("float", "subkern::bf16")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Limits of a kernel's machine code; none may spill or use local memory.
+
+    Attributes:
+        header: the file of ``csrc/cuda`` that defines it.
+        instances: template arguments of what the launchers use.
+        threads: of the largest block.
+        registers: most for a thread, on every architecture.
+        shared: most bytes of static shared memory.
+        test: the emulated test that covers it, as ``file::function``.
+    """
+
+    header: str
+    instances: tuple[str, ...]
+    threads: int
+    registers: int
+    shared: int
+    test: str
+
+
+_BOTH_WIDTHS = tuple(f"{t}, {vector}" for t in _ELEMENTS for vector in ("true", "false"))
+_ADAM, _MOMENTS = "test_cuda_adam.py::test_sizes", "test_cuda_moments.py::test_against_truth"
+
+KERNELS = {
+    "adam_scan_kernel": Kernel("adam.cuh", _ELEMENTS, 256, 48, 0, _ADAM),
+    "adam_apply_kernel": Kernel("adam.cuh", _ELEMENTS, 256, 80, 16, _ADAM),
+    "galore_moments_kernel": Kernel("lowrank_adam.cuh", _BOTH_WIDTHS, 256, 64, 16, _MOMENTS),
+    "fira_columns_kernel": Kernel("fira_moments.cuh", _BOTH_WIDTHS, 512, 64, 21 << 10, _MOMENTS),
+    "fira_rows_kernel": Kernel("fira_moments.cuh", _BOTH_WIDTHS, 256, 80, 3 << 10, _MOMENTS),
+}

@@ -1,0 +1,103 @@
+"""Small calls of every op, compared with the reference: what bench/gpu.sh runs under the sanitizer.
+
+python bench/small_calls.py [--device cuda] [--backends triton cuda]
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+
+import torch
+
+from subkern.backends import BackendUnavailableError
+from subkern.ops import adam_, lowrank_adam_
+
+# Past a tile's edge, odd, and with rows that no 16-byte access fits. Few: Triton compiles each.
+SIZES = (65, 131, 17)
+VECTORS = ((1,), (127,), (33, 65))
+Call = Callable[[str], torch.Tensor]
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
+
+
+def _random(generator: torch.Generator, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=generator)
+
+
+def lowrank_calls(device: str) -> Iterator[tuple[str, torch.dtype, Call]]:
+    """Name, dtype and call(backend) of small low-rank steps; a call returns the weights."""
+    for rule in ("galore", "fira"):
+        for side in ("left", "right", "full"):
+            for dtype in TOLERANCE:
+                if side != "full" or dtype == torch.bfloat16:
+                    name = f"lowrank_adam {rule} {side} {dtype}".replace("torch.", "")
+                    yield name, dtype, _lowrank(rule, side, dtype, device)
+
+
+def _lowrank(rule: str, side: str, dtype: torch.dtype, device: str) -> Call:
+    m, n, rank = SIZES
+
+    def call(backend: str) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(m + n)
+
+        def basis(k: int) -> torch.Tensor:
+            return torch.linalg.qr(_random(generator, k, rank))[0].to(device, dtype)
+
+        low = {"left": (rank, n), "right": (m, rank), "full": (rank, rank)}[side]
+        two = range(2)
+        W, G = ([_random(generator, m, n).to(device, dtype) for _ in two] for _ in two)
+        P = [basis(n if side == "right" else m) for _ in two]
+        Q = [basis(n) for _ in two] if side == "full" else []
+        M, V = ([torch.zeros(low, device=device) for _ in two] for _ in two)
+        t, skips, limiter = ([torch.zeros((), device=device) for _ in two] for _ in range(3))
+        state = (W, G, P, M, V, t, skips, limiter if rule == "fira" else [], Q)
+        for _ in range(2):
+            lowrank_adam_(*state, rule=rule, side=side, lr=0.1, scale=0.25, backend=backend)
+        return torch.cat([w.float().flatten() for w in W])
+
+    return call
+
+
+def adam_calls(device: str) -> Iterator[tuple[str, torch.dtype, Call]]:
+    """The same for the unprojected step."""
+    for dtype in TOLERANCE:
+
+        def call(backend: str, dtype: torch.dtype = dtype) -> torch.Tensor:
+            generator = torch.Generator().manual_seed(1)
+            W, G = ([_random(generator, *s).to(device, dtype) for s in VECTORS] for _ in range(2))
+            M, V = ([torch.zeros(s, device=device) for s in VECTORS] for _ in range(2))
+            t, skips = ([torch.zeros((), device=device) for _ in VECTORS] for _ in range(2))
+            for _ in range(2):
+                adam_(W, G, M, V, t, skips, lr=0.1, weight_decay=0.1, backend=backend)
+            return torch.cat([w.float().flatten() for w in W])
+
+        yield f"adam {dtype}".replace("torch.", ""), dtype, call
+
+
+def main(argv: list[str]) -> int:
+    """Run them: exit code 1 when one is wrong, 2 when no backend takes any."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--backends", nargs="+", default=["triton", "cuda"])
+    options = parser.parse_args(argv)
+    wrong = served = 0
+    for name, dtype, call in (*lowrank_calls(options.device), *adam_calls(options.device)):
+        want = call("reference")
+        for backend in options.backends:
+            try:
+                got = call(backend)
+            except BackendUnavailableError as error:
+                print(f"absent  {backend} {name}: {error}")
+                continue
+            served += 1
+            error = ((got - want).norm() / want.norm()).item()
+            good = error <= TOLERANCE[dtype]
+            wrong += not good
+            print(f"{'ok     ' if good else 'WRONG  '} {backend} {name}: difference {error:.1e}")
+    if options.device == "cuda":
+        torch.cuda.synchronize()
+    print(f"{served} calls served, {wrong} wrong")
+    return 1 if wrong else 0 if served else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -35,7 +35,10 @@ def _row(**more):
 def _bench():
     machine = inspect(1, peaks=False).as_row() | {"device": "cuda", "gpu": "Made-up GPU"}
     machine |= {"peak_gb_s": 1.0, "peak_gflop_s_fp32": 1.0, "peak_gflop_s_bf16": 1.0}
-    return {"machine": machine, "rows": [_row(), _row(variant="eager", status="absent", note="no")]}
+    return {
+        "machine": machine,
+        "rows": [_row(), _row(variant="eager", status="absent", note="no", targets="")],
+    }
 
 
 def _part(work, name, code, log="", seconds=3):
@@ -70,7 +73,7 @@ def test_a_run_in_which_everything_passed(work, tmp_path_factory, capsys):
     assert found["doctor"] == {"subkern": "made up"}
     assert found["budgets"]["met"] == found["budgets"]["missed"] == 1
     assert found["budgets"]["verdicts"][0].startswith("made-up-case: step 1.10x of floor")
-    assert [Row(**row) for row in found["rows"]][0].variant == "subkern"
+    assert Row(**found["rows"][0]).variant == "subkern"
     page = (out / "made-up-gpu-80gb.md").read_text()
     assert page.startswith("# Made-up GPU 80GB\n")
     assert "Tests: 1 passed, 0 failed, 0 errors, 0 skipped." in page

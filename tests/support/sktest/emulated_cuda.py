@@ -11,7 +11,6 @@ a source (sktest.emulation caches it); the first build takes about a minute.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import importlib.util
 from collections.abc import Iterator
@@ -46,9 +45,7 @@ def module() -> ModuleType:
 
 def set_seed(seed: int) -> None:
     """Order in which the emulator runs blocks and threads from now on."""
-    set_on_library = ctypes.CDLL(str(library())).sk_emu_set_seed
-    set_on_library.argtypes, set_on_library.restype = [ctypes.c_uint64], None
-    set_on_library(seed)
+    emulation.set_seed(emulation.load(library()), seed)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,143 @@
+// Runs every kernel on buffers of exactly the size they need, for the sanitizers to watch.
+// Prints the number of launches; wrong values are other tests' business.
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "subkern/cuda/adam.h"
+#include "subkern/cuda/lowrank_adam.h"
+
+extern "C" void sk_emu_set_seed(uint64_t seed);
+
+namespace {
+
+using namespace subkern;
+
+// A block of its own on the heap, 16-byte aligned; `offset` elements of it are in front.
+class Buffer {
+ public:
+  Buffer(int64_t bytes, int64_t offset_bytes = 0, float fill = 0.5f)
+      : memory_(std::malloc(bytes + offset_bytes)), offset_(offset_bytes) {
+    std::memset(at<char>(), 0, bytes);
+    for (int64_t i = 0; i + 4 <= bytes; i += 4) std::memcpy(at<char>() + i, &fill, 4);
+  }
+  ~Buffer() { std::free(memory_); }
+  Buffer(Buffer&& other) : memory_(other.memory_), offset_(other.offset_) {
+    other.memory_ = nullptr;
+  }
+  template <class T>
+  T* at() const {
+    return reinterpret_cast<T*>(static_cast<char*>(memory_) + offset_);
+  }
+
+ private:
+  void* memory_;
+  int64_t offset_;
+};
+
+void expect(int status) {
+  if (status != 0) std::abort();
+}
+
+CudaAdamOptions options(bool skip) {
+  return {0.1, nullptr, 0.9, 0.99, 1e-6, 0.1, true, true, skip};
+}
+
+int64_t run_adam(const std::vector<int64_t>& numel, Dtype dtype, int offset, bool skip) {
+  const int64_t item = dtype == kFloat32 ? 4 : 2, count = static_cast<int64_t>(numel.size());
+  std::vector<Buffer> kept;
+  std::vector<void*> W;
+  std::vector<const void*> G;
+  std::vector<float*> M, V, step, skipped;
+  const auto keep = [&](int64_t bytes, int64_t in_front) -> const Buffer& {
+    kept.emplace_back(bytes, in_front);
+    return kept.back();
+  };
+  for (const int64_t n : numel) {
+    W.push_back(keep(n * item, offset * item).at<void>());
+    G.push_back(keep(n * item, offset * item).at<void>());
+    M.push_back(keep(n * 4, offset * 4).at<float>());
+    V.push_back(keep(n * 4, offset * 4).at<float>());
+    step.push_back(keep(4, 0).at<float>());
+    skipped.push_back(keep(4, 0).at<float>());
+  }
+  const Buffer scratch(cuda_adam_workspace(count, numel.data()));
+  const AdamList list{count,       W.data(),       G.data(),     M.data(), V.data(),
+                      step.data(), skipped.data(), numel.data(), dtype};
+  int64_t launches[2] = {0, 0};
+  expect(cuda_adam(list, options(skip), scratch.at<void>(), {0, nullptr}, launches));
+  return launches[0] + launches[1];
+}
+
+int64_t run_moments(int64_t rows, int64_t cols, int axis, Rule rule, Dtype dtype, bool matrix,
+                    int offset) {
+  const int64_t count = 3, slices = 2, tiles = 7, ld = (cols + 7) / 8 * 8;
+  const int64_t item = dtype == kFloat32 ? 4 : 2, columns = axis == 1 ? cols : rows;
+  std::vector<Buffer> kept;
+  std::vector<float*> M, V, step, limiter;
+  const auto keep = [&](int64_t bytes, int64_t in_front) {
+    kept.emplace_back(bytes, in_front);
+    return kept.back().at<float>();
+  };
+  for (int64_t p = 0; p < count; ++p) {
+    M.push_back(keep(rows * cols * 4, offset * 4));
+    V.push_back(keep(rows * cols * 4, offset * 4));
+    step.push_back(keep(4, 0));
+    limiter.push_back(keep(4, 0));
+  }
+  const Buffer partials(slices * count * rows * ld * 4), squares(slices * count * columns * 4);
+  const Buffer flags(count * tiles * 4, 0, 0.0f), counters(count * 4, 0, 0.0f);
+  const Buffer direction(count * rows * ld * item), lowrank(count * rows * ld * item);
+  const Buffer phi(count * columns * 4), scalars(count * 4 * 4);
+  const Buffer sums(cuda_moments_block_sums(count, rows, cols, axis, rule) * 4);
+  flags.at<int32_t>()[tiles] = 1;  // skips the second parameter
+  CudaMomentsChunk c{};
+  c.count = count, c.rows = rows, c.cols = cols, c.ld = ld, c.column_axis = axis;
+  c.exp_avg = M.data(), c.exp_avg_sq = V.data(), c.step = step.data();
+  c.dtype = dtype, c.rule = rule, c.scale = 0.25;
+  c.partials = partials.at<float>(), c.slices = slices;
+  c.tile_flags = flags.at<int32_t>(), c.tiles = tiles;
+  c.direction = direction.at<void>(), c.scalars = scalars.at<float>();
+  if (rule == kFira) {  // GaLore gets null pointers
+    c.limiter = limiter.data(), c.lowrank = lowrank.at<void>();
+    c.squares = squares.at<float>(), c.square_slices = slices, c.columns = columns;
+    c.counters = counters.at<int32_t>(), c.phi = phi.at<float>();
+    c.block_sums = sums.at<float>();
+    c.gamma = 1.01, c.norm_eps = 1e-8, c.residual_scale = 0.25, c.matrix_norm = matrix;
+  }
+  int64_t launches = 0;
+  expect(cuda_lowrank_adam_moments(c, options(true), {0, nullptr}, &launches));
+  return launches;
+}
+
+}  // namespace
+
+int main() {
+  int64_t launches = 0;
+  for (const uint64_t seed : {0, 1}) {
+    sk_emu_set_seed(seed);
+    for (const Dtype dtype : {kFloat32, kBFloat16}) {
+      for (const int offset : {0, 1, 4}) {
+        for (const bool skip : {true, false}) {
+          launches += run_adam({1, 0, 7, 64, 8193, 300}, dtype, offset, skip);
+        }
+      }
+      launches +=
+          run_adam(std::vector<int64_t>(cuda_adam_tensors_per_launch() + 1, 3), dtype, 0, true);
+      const int64_t shapes[][2] = {{1, 1}, {3, 37}, {9, 64}, {70, 132}};
+      for (const auto& [rows, cols] : shapes) {
+        for (const int offset : {0, 1}) {
+          launches += run_moments(rows, cols, 1, kGalore, dtype, false, offset);
+          for (const int axis : {0, 1}) {
+            for (const bool matrix : {false, true}) {
+              launches += run_moments(rows, cols, axis, kFira, dtype, matrix, offset);
+            }
+          }
+        }
+      }
+    }
+  }
+  std::printf("%lld\n", static_cast<long long>(launches));
+  return 0;
+}

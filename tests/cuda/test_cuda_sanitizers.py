@@ -1,0 +1,19 @@
+"""The kernels under the address and undefined-behaviour sanitizers, on the emulator."""
+
+import subprocess
+from pathlib import Path
+
+from sktest import emulated_cuda, emulation
+
+DRIVER = Path(__file__).parent / "sanitized_driver.cpp"
+# Two seeds, two dtypes: adam 6 x 2 launches and 2 x 2 for one tensor too many; moments 8 x 5.
+LAUNCHES = 2 * 2 * (6 * 2 + 2 * 2 + 8 * 5)
+
+
+def test_driver_is_clean():
+    sources = [*emulated_cuda.KERNEL_SOURCES, DRIVER]
+    program = emulation.build(sources, "cuda_driver", sanitize="address,undefined")
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.split() == [str(LAUNCHES)]

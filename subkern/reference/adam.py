@@ -28,7 +28,10 @@ def is_finite(R: Tensor, skip_nonfinite: bool) -> Tensor:
 def step_size(
     lr: Tensor, step: Tensor, beta1: float, beta2: float, correct_bias: bool
 ) -> tuple[Tensor, Tensor]:
-    """Returns (t, eta): the new step count and lr * sqrt(1 - beta2^t) / (1 - beta1^t)."""
+    """Returns (t, eta): the new step count and lr * sqrt(1 - beta2^t) / (1 - beta1^t).
+
+    A rate on the CPU stays there: arithmetic takes it by value, where a copy would wait.
+    """
     t = step + 1
     lr = lr.to(torch.float64)
     if not correct_bias:
@@ -79,9 +82,9 @@ def adam_(
     ):
         R = G.to(accumulation_dtype(W, exp_avg))
         take = is_finite(R, skip_nonfinite)
-        t, eta = step_size(lr.to(W.device), step, beta1, beta2, correct_bias)
+        t, eta = step_size(lr, step, beta1, beta2, correct_bias)
         M, V, N = moments(R, exp_avg, exp_avg_sq, beta1, beta2, eps)
-        store(take, W, updated(W, N, eta, lr.to(W.device), weight_decay, decay))
+        store(take, W, updated(W, N, eta, lr, weight_decay, decay))
         store(take, exp_avg, M)
         store(take, exp_avg_sq, V)
         store(take, step, t)

@@ -103,11 +103,10 @@ def lowrank_adam_(
         dtype = accumulation_dtype(W, exp_avg)
         X, P = G.to(dtype), bases[i].to(dtype)
         Q = bases_right[i].to(dtype) if side == "full" else None
-        device_lr = lr.to(W.device)
 
         R = project(X, P, Q, side)
         take = is_finite(R, skip_nonfinite)
-        t, eta = step_size(device_lr, step, beta1, beta2, correct_bias)
+        t, eta = step_size(lr, step, beta1, beta2, correct_bias)
         M, V, N = moments(R, exp_avg, exp_avg_sq, beta1, beta2, eps)
         U = scale * project_back(N, P, Q, side)
         if rule == "fira":
@@ -127,7 +126,7 @@ def lowrank_adam_(
             )
             U = U + S
             store(take, limiters[i], limiter)
-        store(take, W, updated(W, U, eta, device_lr, weight_decay, decay))
+        store(take, W, updated(W, U, eta, lr, weight_decay, decay))
         store(take, exp_avg, M)
         store(take, exp_avg_sq, V)
         store(take, step, t)

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <exception>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <random>
@@ -103,17 +104,20 @@ inline std::string describe(const Fiber& fiber) {
          std::to_string(fiber.wait.where.line) + ")";
 }
 
-// Ends the launch: an error with the list of threads, neighbours in the same state in one line.
+// Ends the launch with the reason and, for each thing that threads wait for, the threads.
 [[noreturn]] inline void fail(const std::string& reason) {
-  std::string list = "cuda_emu: " + reason + "\nblock " + text(blockIdx) + ", threads:";
+  std::map<std::string, std::string> groups;
   for (unsigned first = 0, last; first < machine.threads; first = last) {
     const std::string state = describe(machine.fibers[first]);
     for (last = first; last < machine.threads; ++last) {
       if (describe(machine.fibers[last]) != state) break;
     }
-    list += "\n  " + std::to_string(first) + " to " + std::to_string(last - 1) + ", from " +
-            text(machine.fibers[first].thread) + ": " + state;
+    groups[state] += " " + std::to_string(first);
+    if (last - first > 1) groups[state] += "-" + std::to_string(last - 1);
   }
+  std::string list =
+      "cuda_emu: " + reason + "\nblock " + text(blockIdx) + " of " + text(blockDim) + " threads:";
+  for (const auto& [state, threads] : groups) list += "\n " + threads + ": " + state;
   throw std::runtime_error(list);
 }
 

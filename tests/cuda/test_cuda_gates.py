@@ -74,7 +74,7 @@ def test_resources(nvcc, arch, name):
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_limits_leave_room_for_threads(name):
-    """The table itself: 768 threads of a multiprocessor at least, to have enough loads on the way."""
+    """The table itself: 768 threads of a multiprocessor at least, so that enough loads fly."""
     kernel = KERNELS[name]
     blocks = REGISTER_FILE // (kernel.threads * ((kernel.registers + 7) // 8 * 8))
     assert blocks * kernel.threads >= 768

@@ -1,0 +1,196 @@
+"""What the kernels should cost on an H100, computed on a machine without one: docs/gpu.md.
+
+python -m subkern.bench.predict [--write | --check] [docs/gpu.md]
+
+Prints the tables, writes them between the page's markers, or checks that they stand there. Bytes
+and FLOPs come from the formulas of the cases, stages from the backend's plan of a call, and what
+becomes of the kernels from the compilers, where Triton and nvcc are installed.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from subkern.bench import lowrank_adam_gpu, predict_kernels
+from subkern.bench.cases import all_cases
+from subkern.bench.lowrank_adam import RULES
+from subkern.bench.registry import DTYPES
+
+# An H100 SXM: device-to-device copy (read and written) and bf16 product as measured elsewhere, and
+# the datasheet's rate of fp32 without tensor cores.
+COPY_BYTES_S = 3.0e12
+RATES = {"bf16": 800e12, "fp32": 67e12}
+STEP_OPTIONS = dict(
+    beta1=0.9, beta2=0.999, eps=1e-6, weight_decay=0.0, correct_bias=True, decay="post",
+    scale=0.25, gamma=1.01, norm_eps=1e-8, alpha_in_residual=True, granularity="column",
+    skip_nonfinite=True,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One launch: bytes of tensors and of scratch, and operations."""
+
+    name: str
+    tensors: int
+    scratch: int
+    flops: int
+
+    def seconds(self, dtype: str) -> float:
+        """Predicted: the slower of traffic and arithmetic, scratch counted as traffic."""
+        return floor_s(self.tensors + self.scratch, self.flops, dtype)
+
+
+def floor_s(nbytes: int, flops: int, dtype: str) -> float:
+    """The roofline's time at the rates above."""
+    return max(nbytes / COPY_BYTES_S, flops / RATES[dtype])
+
+
+def plan_of(rule: str, m: int, n: int, rank: int, dtype: str) -> Any:
+    """The plan that the Triton and the CUDA backend follow for such a matrix."""
+    from subkern.backends.triton.lowrank_plan import make_plan
+
+    kind, right, k = DTYPES[dtype], m >= n, min(m, n)
+    call = STEP_OPTIONS | {
+        "params": [torch.empty(m, n, dtype=kind, device="meta")],
+        "bases": [torch.empty(k, rank, dtype=kind, device="meta")],
+        "lr": torch.tensor(0.01),
+        "side": "right" if right else "left",
+        "rule": rule,
+    }
+    return make_plan(call)
+
+
+def stages(rule: str, m: int, n: int, rank: int, dtype: str) -> list[Stage]:
+    """The three launches of one matrix."""
+    plan, kind = plan_of(rule, m, n, rank, dtype), DTYPES[dtype]
+    k, q = min(m, n), max(m, n)
+    item, whole, basis = kind.itemsize, m * n * kind.itemsize, k * rank * kind.itemsize
+    low = plan.rows * plan.ld
+    partials, moments = 4 * plan.slices * low, 16 * rank * q
+    copies = low * item * (2 if plan.fira else 1)
+    squares = 4 * plan.square_slices * plan.columns if plan.fira else 0
+    product = 2 * m * n * rank
+    return [
+        Stage("project", whole + basis, partials + squares, product),
+        Stage("moments", moments, partials + squares + copies, 0),
+        Stage("update", (3 if plan.fira else 2) * whole + basis, copies, product),
+    ]
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.3f}"
+
+
+def floors() -> list[str]:
+    """Every GPU case: bytes, FLOPs, floor."""
+    lines = [
+        "| case | MB | GFLOP | floor, ms (predicted) | bound by | dense AdamW, ms (predicted) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for case in all_cases(device="cuda"):
+        memory, arithmetic = case.bytes / COPY_BYTES_S, case.flops / RATES[case.dtype]
+        bound = "memory" if memory >= arithmetic else "products"
+        lines.append(
+            f"| {case.name} | {case.bytes / 1e6:.1f} | {case.flops / 1e9:.1f} | "
+            f"{_ms(max(memory, arithmetic))} | {bound} | {_dense(case.shape, case.dtype)} |"
+        )
+    return lines
+
+
+def _dense(shape: str, dtype: str) -> str:
+    """W, M and V read and written and G read, all in the weight's dtype."""
+    if shape in lowrank_adam_gpu.GPU_SETS:
+        matrices = lowrank_adam_gpu.GPU_SETS[shape].matrices()
+        count = sum(m * n for m, n in matrices.projected + matrices.plain)
+    elif re.fullmatch(r"\d+x\d+", shape):
+        m, n = map(int, shape.split("x"))
+        count = m * n
+    else:
+        return ""
+    return _ms(7 * count * DTYPES[dtype].itemsize / COPY_BYTES_S)
+
+
+def stage_table() -> list[str]:
+    """Single matrices in bf16: predicted time of each launch, and their sum over the floor."""
+    from subkern.bench.lowrank_adam import step_bytes, step_flops
+
+    lines = [
+        "| predicted, ms | rule | slices | project | moments | update | sum | sum / floor |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for m, n in (*lowrank_adam_gpu.LARGE, *lowrank_adam_gpu.WIDTHS):
+        for rank in sorted(lowrank_adam_gpu.RANKS):
+            for rule in RULES:
+                found = stages(rule, m, n, rank, "bf16")
+                times = [stage.seconds("bf16") for stage in found]
+                floor = floor_s(step_bytes(rule, m, n, rank, 2), step_flops(m, n, rank), "bf16")
+                cells = [f"{m}x{n} r{rank}", rule, str(plan_of(rule, m, n, rank, "bf16").slices)]
+                cells += [_ms(t) for t in (*times, sum(times))] + [f"{sum(times) / floor:.2f}"]
+                lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+SECTIONS: dict[str, Callable[[], list[str]]] = {
+    "floors": floors,
+    "stages": stage_table,
+    "triton": predict_kernels.triton_table,
+    "nvcc": predict_kernels.nvcc_table,
+}
+
+
+def section_of(page: str, name: str) -> str | None:
+    """What stands between a section's markers; None without them."""
+    found = re.search(_pattern(name), page, re.S)
+    return found[2] if found else None
+
+
+def replaced(page: str, name: str, lines: Sequence[str]) -> str:
+    """The page with other lines between a section's markers."""
+    body = "\n".join(lines)
+    return re.sub(_pattern(name), lambda found: f"{found[1]}{body}{found[3]}", page, flags=re.S)
+
+
+def _pattern(name: str) -> str:
+    return rf"(<!-- predict: {name} -->\n)(.*?)(\n<!-- end -->)"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print, write or check the tables: exit code 1 when the page says something else."""
+    parser = argparse.ArgumentParser(
+        prog="python -m subkern.bench.predict", description=__doc__.partition("\n")[0]
+    )
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--write", action="store_true", help="write the tables into the page")
+    mode.add_argument("--check", action="store_true", help="compare the tables with the page")
+    parser.add_argument("page", nargs="?", type=Path, default=Path("docs/gpu.md"))
+    options = parser.parse_args(argv)
+    page = options.page.read_text() if options.write or options.check else ""
+    stale = []
+    for name, build in SECTIONS.items():
+        try:
+            lines = build()
+        except predict_kernels.MissingCompilerError as error:
+            print(f"{name}: left as it is: {error}", file=sys.stderr)
+            continue
+        if options.write:
+            page = replaced(page, name, lines)
+        elif not options.check:
+            print("\n".join([f"## {name}", "", *lines, ""]))
+        elif section_of(page, name) != "\n".join(lines):
+            stale.append(name)
+    if options.write:
+        options.page.write_text(page)
+    for name in stale:
+        print(f"{options.page}: section {name} must be what this command writes", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""docs/gpu.md is what the command writes, and the command's numbers follow from their formulas."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from subkern.bench import predict, predict_kernels
+from subkern.bench.cases import all_cases
+from subkern.bench.lowrank_adam import step_bytes
+
+PAGE = Path(__file__).parents[2] / "docs" / "gpu.md"
+
+
+@pytest.mark.parametrize("name", ["floors", "stages"])
+def test_the_page_is_what_the_command_writes(name):
+    found = predict.section_of(PAGE.read_text(), name)
+    assert found == "\n".join(predict.SECTIONS[name]()), "python -m subkern.bench.predict --write"
+
+
+def _written_by(name):
+    """The compiler and its version that a table of the page names."""
+    return predict.section_of(PAGE.read_text(), name).partition(",")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton to compile")
+def test_the_triton_table_is_what_the_compiler_says():
+    import triton
+
+    if (known := _written_by("triton")) != f"Triton {triton.__version__}":
+        pytest.skip(f"the page was written by {known}, here is Triton {triton.__version__}")
+    assert predict.section_of(PAGE.read_text(), "triton") == "\n".join(
+        predict_kernels.triton_table()
+    ), "python -m subkern.bench.predict --write"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc to compile")
+def test_the_nvcc_table_is_what_the_compiler_says():
+    said = subprocess.run(["nvcc", "--version"], capture_output=True, text=True).stdout
+    here = f"nvcc {re.search(r'release ([0-9.]+)', said)[1]}"
+    if (known := _written_by("nvcc")) != here:
+        pytest.skip(f"the page was written by {known}, here is {here}")
+    assert predict.section_of(PAGE.read_text(), "nvcc") == "\n".join(
+        predict_kernels.nvcc_table()
+    ), "python -m subkern.bench.predict --write"
+
+
+def test_the_page_calls_its_times_predicted():
+    page = PAGE.read_text()
+    assert "**Nothing on this page was measured.**" in page
+    for line in predict.floors()[0], predict.stage_table()[0]:
+        assert "predicted" in line
+
+
+def test_floor_is_the_slower_of_traffic_and_products():
+    assert predict.floor_s(3 * 10**12, 0, "bf16") == pytest.approx(1.0)
+    assert predict.floor_s(3 * 10**12, 1600 * 10**12, "bf16") == pytest.approx(2.0)
+    (line,) = [line for line in predict.floors() if "galore-4096x4096-r256-bf16" in line]
+    nbytes = step_bytes("galore", 4096, 4096, 256, 2)
+    assert f"| {nbytes / 1e6:.1f} | 17.2 | {1e3 * nbytes / 3e12:.3f} | memory |" in line
+    assert f"| {1e3 * 14 * 4096**2 / 3e12:.3f} |" in line
+    assert len(predict.floors()) == 2 + len(all_cases(device="cuda"))
+
+
+def test_stages_by_hand():
+    m, n, r = 4096, 11008, 256
+    project, moments, update = predict.stages("galore", m, n, r, "bf16")
+    low, item = r * n, 2
+    slices = predict.plan_of("galore", m, n, r, "bf16").slices
+    assert project.tensors == m * n * item + m * r * item
+    assert project.scratch == 4 * slices * low
+    assert moments.tensors == 16 * low
+    assert moments.scratch == 4 * slices * low + low * item
+    assert update.tensors == 2 * m * n * item + m * r * item
+    assert update.scratch == low * item
+    assert project.flops == update.flops == 2 * m * n * r
+    fira = predict.stages("fira", m, n, r, "bf16")[2]
+    assert fira.tensors == update.tensors + m * n * item
+    assert fira.scratch == 2 * update.scratch
+
+
+def test_write_then_check(tmp_path, monkeypatch, capsys):
+    def missing():
+        raise predict_kernels.MissingCompilerError("made-up reason")
+
+    monkeypatch.setattr(predict, "SECTIONS", {"floors": lambda: ["a", "b"], "triton": missing})
+    page = tmp_path / "page.md"
+    page.write_text("x\n<!-- predict: floors -->\nold\n<!-- end -->\ny\n")
+    assert predict.main(["--check", str(page)]) == 1
+    assert "section floors" in capsys.readouterr().err
+    assert predict.main(["--write", str(page)]) == 0
+    assert page.read_text() == "x\n<!-- predict: floors -->\na\nb\n<!-- end -->\ny\n"
+    assert predict.main(["--check", str(page)]) == 0
+    assert "triton: left as it is: made-up reason" in capsys.readouterr().err
+    assert predict.main([]) == 0
+    assert "## floors\n\na\nb" in capsys.readouterr().out
+
+
+REPORT = """
+ptxas info    : Compiling entry function '_ZN7subkern17adam_apply_kernelIfEEvNS_1AE' for 'sm_90'
+ptxas info    : Function properties for _ZN7subkern17adam_apply_kernelIfEEvNS_1AE
+    8 bytes stack frame, 4 bytes spill stores, 12 bytes spill loads
+ptxas info    : Used 59 registers, used 1 barriers, 16 bytes smem
+ptxas info    : Compiling entry function 'plain' for 'sm_90'
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 30 registers, used 1 barriers
+"""
+
+
+def test_the_assemblers_report_is_read():
+    found = predict_kernels.resources(REPORT)
+    name = "adam_apply_kernel<float>" if shutil.which("c++filt") else next(iter(found))
+    assert found[name] == {"registers": 59, "shared": 16, "stack": 8, "spills": 16}
+    assert found["plain"] == {"registers": 30, "shared": 0, "stack": 0, "spills": 0}

@@ -16,30 +16,42 @@ from torch import Tensor
 
 from subkern import ops
 from subkern._version import __version__
-from subkern.backends import BACKENDS, native, registry
+from subkern.backends import BACKENDS, BackendUnavailableError, native, registry
+from subkern.backends.triton import launch
 
 PACKAGES = ("numpy", "triton", "cupy", "transformers")
-VARIABLES = ("SUBKERN_BACKEND", "SUBKERN_CPU_ISA")
+VARIABLES = ("SUBKERN_BACKEND", "SUBKERN_CPU_ISA", "TRITON_INTERPRET")
+MODULES = ("_C", "_CUDA")
+GPU_BACKENDS = ("triton", "cuda")
 PROBE_TOLERANCE = 1e-5  # float32 sums of a few dozen terms
 
 
+def _device_of(backend: str) -> str:
+    """Where a backend's probe runs: a GPU's on the GPU, unless the emulator stands in for it."""
+    if backend not in GPU_BACKENDS or not torch.cuda.is_available():
+        return "cpu"
+    emulated = native.refusal("_CUDA") is None and native.module("_CUDA").emulated
+    return "cpu" if backend == "cuda" and emulated else "cuda"
+
+
 def _probe_adam(backend: str) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    w, g = (torch.randn(37, generator=generator) for _ in range(2))
-    m, v, t, skips = torch.zeros(37), torch.zeros(37), torch.zeros(()), torch.zeros(())
+    generator, device = torch.Generator().manual_seed(0), _device_of(backend)
+    w, g = (torch.randn(37, generator=generator).to(device) for _ in range(2))
+    m, v = (torch.zeros(37, device=device) for _ in range(2))
+    t, skips = (torch.zeros((), device=device) for _ in range(2))
     ops.adam_([w], [g], [m], [v], [t], [skips], lr=0.1, weight_decay=0.1, backend=backend)
-    return [w, m, v, t]
+    return [x.cpu() for x in (w, m, v, t)]
 
 
 def _probe_lowrank_adam(backend: str) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    W, G = (torch.randn(40, 64, generator=generator) for _ in range(2))
-    P = torch.linalg.qr(torch.randn(40, 8, generator=generator))[0]
-    M, V = torch.zeros(8, 64), torch.zeros(8, 64)
-    t, skips, limiter = torch.zeros(()), torch.zeros(()), torch.zeros(())
+    generator, device = torch.Generator().manual_seed(0), _device_of(backend)
+    W, G = (torch.randn(40, 64, generator=generator).to(device) for _ in range(2))
+    P = torch.linalg.qr(torch.randn(40, 8, generator=generator))[0].to(device)
+    M, V = (torch.zeros(8, 64, device=device) for _ in range(2))
+    t, skips, limiter = (torch.zeros((), device=device) for _ in range(3))
     state = ([W], [G], [P], [M], [V], [t], [skips], [limiter])
     ops.lowrank_adam_(*state, rule="fira", lr=0.1, scale=0.25, backend=backend)
-    return [W, M, V, t, limiter]
+    return [x.cpu() for x in (W, M, V, t, limiter)]
 
 
 PROBES: dict[str, Callable[[str], list[Tensor]]] = {
@@ -49,10 +61,13 @@ PROBES: dict[str, Callable[[str], list[Tensor]]] = {
 
 
 def _native_calls(backend: str) -> int | None:
-    """Calls that reached the backend's native entries so far; None for one without any."""
-    if backend == "cpu" and native.refusal() is None:
-        return sum(native.module().call_counts().values())
-    return None
+    """Calls that reached the backend's own entries so far; None for one without any."""
+    if backend == "triton":
+        return sum(launch.call_counts().values())
+    name = {"cpu": "_C", "cuda": "_CUDA"}.get(backend)
+    if name is None or native.refusal(name) is not None:
+        return None
+    return sum(native.module(name).call_counts().values())
 
 
 def _probe(op: str, backend: str) -> dict[str, Any]:
@@ -73,14 +88,53 @@ def _probe(op: str, backend: str) -> dict[str, Any]:
     return {"op": op, "ok": ok, "detail": f"relative difference to the reference {worst:.1e}"}
 
 
+def _refusal(backend: str, served: list[str]) -> str | None:
+    """Why none of the backend's ops can run here, or None."""
+    if backend == "cpu":
+        return native.refusal()
+    if backend not in GPU_BACKENDS:
+        return None
+    reason = ""
+    for op in served:
+        try:
+            PROBES[op](backend)
+        except BackendUnavailableError as error:
+            reason = str(error).partition(" was asked for but ")[2] or str(error)
+        except Exception:  # the probe will tell
+            return None
+        else:
+            return None
+    return reason if torch.cuda.is_available() else f"no CUDA device ({reason})"
+
+
 def _backend_report(backend: str) -> dict[str, Any]:
     served = [impl.op for impl in registry.implementations() if impl.backend == backend]
-    if not served:
-        return {"backend": backend, "on": False, "reason": "no op has a kernel for it", "calls": []}
-    if backend == "cpu" and (reason := native.refusal()) is not None:
+    reason = _refusal(backend, served) if served else "no op has a kernel for it"
+    if reason is not None:
         return {"backend": backend, "on": False, "reason": reason, "calls": []}
     calls = [_probe(op, backend) for op in served]
     return {"backend": backend, "on": True, "reason": "", "calls": calls}
+
+
+def _module_state(name: str) -> str:
+    if (reason := native.refusal(name)) is not None:
+        return reason
+    emulated = getattr(native.module(name), "emulated", False)
+    return "emulated on the CPU" if emulated else "loaded"
+
+
+def _cuda_report() -> dict[str, Any]:
+    """CUDA of this torch build and of the driver, and the devices that torch sees."""
+    version = getattr(torch._C, "_cuda_getDriverVersion", int)() if torch.version.cuda else 0
+    devices = []
+    for i in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(i)
+        devices.append(f"{torch.cuda.get_device_name(i)} (sm_{major}{minor})")
+    return {
+        "runtime": torch.version.cuda,
+        "driver": f"{version // 1000}.{version % 1000 // 10}" if version else None,
+        "devices": devices,
+    }
 
 
 def _version_of(package: str) -> str | None:
@@ -102,8 +156,8 @@ def report() -> dict[str, Any]:
         "torch": torch.__version__,
         "packages": {name: _version_of(name) for name in PACKAGES},
         "environment": {name: os.environ.get(name) for name in VARIABLES},
-        "cuda_devices": torch.cuda.device_count(),
-        "modules": {"subkern._C": "loaded" if reason is None else reason},
+        "cuda": _cuda_report(),
+        "modules": {f"subkern.{name}": _module_state(name) for name in MODULES},
         "cpu_isa": native.module().isa_info() if reason is None else None,
         "backends": [_backend_report(name) for name in BACKENDS],
     }
@@ -120,6 +174,9 @@ def _text(found: dict[str, Any]) -> str:
     lines += [f"  {name:<14}{version or 'absent'}" for name, version in found["packages"].items()]
     lines += [f"  {name:<18}{value or 'not set'}" for name, value in found["environment"].items()]
     lines += [f"  {name:<14}{state}" for name, state in found["modules"].items()]
+    cuda = found["cuda"]
+    lines.append(f"  CUDA of torch {cuda['runtime'] or 'none'}, driver {cuda['driver'] or 'none'}")
+    lines += [f"  GPU {i}: {name}" for i, name in enumerate(cuda["devices"])]
     if isa := found["cpu_isa"]:
         compiled, supported = ", ".join(isa["compiled"]), ", ".join(isa["supported"])
         lines.append(f"  CPU instruction set {isa['active']} (compiled {compiled};")

@@ -137,6 +137,7 @@ class LowRankOptimizer(torch.optim.Optimizer):
         with restore_exactly(self):
             super().load_state_dict(state_dict)
 
+    @torch._disable_dynamo  # which bucket and which refresh: host decisions that change by call
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; ``closure`` is evaluated with gradients enabled and its value returned.
@@ -171,6 +172,7 @@ class LowRankOptimizer(torch.optim.Optimizer):
         self._launch([e for e in entries if e.index in refreshed])
         return loss
 
+    @torch._disable_dynamo
     @torch.no_grad()
     def refresh(self) -> None:
         """Refresh every basis from the present gradients, for the time between graph replays.

@@ -17,12 +17,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-READS = frozenset(
-    "_local_scalar_dense item is_nonzero equal allclose nonzero masked_select unique "
-    "_linalg_check_errors _linalg_eigh _linalg_svd linalg_eig linalg_cholesky linalg_inv "
-    "_linalg_solve_ex linalg_lstsq".split()
-)
-COPIES = frozenset("_to_copy copy_ copy _foreach_copy_".split())
+READS = {
+    *("_local_scalar_dense", "item", "is_nonzero", "equal", "allclose", "nonzero", "unique"),
+    *("masked_select", "_linalg_check_errors", "_linalg_eigh", "_linalg_svd", "linalg_eig"),
+    *("linalg_cholesky", "linalg_inv", "_linalg_solve_ex", "linalg_lstsq"),
+}
+COPIES = {"_to_copy", "copy_", "copy", "_foreach_copy_"}
 
 
 class HostWaits(Exception):

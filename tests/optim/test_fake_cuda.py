@@ -162,7 +162,7 @@ def test_exact_and_cold_refreshes_do_read(cuda, basis):
     """As the docstring says: their eigenvalues are checked on the host."""
     optimizer, matrices, _ = optimizer_of(METHODS[0], refreshes=0, basis=basis)
     matrices[0].grad = torch.empty_like(matrices[0])
-    with pytest.raises(HostWaits, match="_linalg_(eigh|svd)"):
+    with pytest.raises(HostWaits, match=r"_linalg_(eigh|svd)"):
         optimizer.step()
 
 

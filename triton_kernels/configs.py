@@ -44,27 +44,40 @@ def round_up(a: int, b: int) -> int:
     return ceil_div(a, b) * b
 
 
-def _rank_block(rank: int, largest: int) -> int:
-    """Power of two that covers the rank in the fewest, least padded blocks."""
-    if rank > 128 and largest >= 256 and round_up(rank, 256) == round_up(rank, 128):
-        return 256
+def _rank_block(rank: int) -> int:
+    """Columns of a tile.
+
+    With 128 two blocks share a multiprocessor and one loads while the other computes; for larger
+    ranks the gradient is read again, from L2.
+    """
     return 128 if rank > 64 else 64
 
 
-def project_tile(rank: int, itemsize: int, rank_rows: bool) -> Tile:
-    """Tile of R: the rank runs along its rows (left) or columns (right).
+def project_tile(rank: int, itemsize: int, fira: bool) -> Tile:
+    """Tile of X P: canonical columns by rank."""
+    block = _rank_block(rank)
+    if itemsize == 2 and fira:  # the squares of X take the registers of deeper tiles
+        return Tile(128, block, 32, 8, 5)
+    if itemsize == 2:
+        return Tile(128, block, 64, 8, 3)
+    return Tile(64, block, 32, 8, 3)
 
-    A block covers as much of the rank as registers allow, so that the gradient is read once.
-    """
-    block = _rank_block(rank, 256 if itemsize == 2 else 128)
-    other, depth = (128, 64) if itemsize == 2 else (64, 32)
-    warps = 8 if block == 256 or itemsize == 4 else 4
-    return Tile(*((block, other) if rank_rows else (other, block)), depth, warps, 3)
+
+def fused_tile(rank: int, itemsize: int) -> Tile:
+    """The same where the moments are updated from the tile, beside it in registers."""
+    return Tile(64, _rank_block(rank), 64 if itemsize == 2 else 32, 8, 3)
 
 
-def update_tile(itemsize: int) -> Tile:
+def update_tile(itemsize: int, fira: bool) -> Tile:
     """Tile of W; its sum is as long as the rank, so that reading and writing W dominates."""
-    return Tile(128, 128, 64, 8, 3) if itemsize == 2 else Tile(64, 128, 32, 8, 3)
+    if itemsize == 2:
+        return Tile(128, 128, 32 if fira else 64, 8, 3)
+    return Tile(64, 128, 32, 8, 3)
+
+
+def update_parts(itemsize: int) -> int:
+    """Into how many parts a tile of W is cut to be written; four leave room for a second block."""
+    return 4 if itemsize == 2 else 1
 
 
 def slices(tile: Tile, rows: int, cols: int, length: int, itemsize: int, largest: int) -> int:

@@ -68,11 +68,77 @@ def sk_multiple(x, OF: tl.constexpr):
 
 
 @sk_inline
-def sk_offsets(rows, cols, stride, UNIT: tl.constexpr):
-    """Int64 offsets of [rows, cols] where dimension UNIT has stride 1 and the other ``stride``."""
+def sk_place(
+    row,
+    col,
+    row_end,
+    col_end,
+    stride,
+    UNIT: tl.constexpr,
+    VECTOR: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+):
+    """A tile of a matrix: (offset of its corner, [ROWS, COLS] offsets from there, what is inside).
+
+    Dimension UNIT has stride 1 and the other ``stride``; sizes along UNIT and the stride are
+    multiples of VECTOR. The corner is int64, offsets within a tile fit into int32 (the backend
+    refuses longer strides) and take half the registers.
+    """
+    i, j = tl.arange(0, ROWS), tl.arange(0, COLS)
+    stride = sk_multiple(stride, VECTOR)
     if UNIT == 1:
-        return rows[:, None].to(tl.int64) * stride + cols[None, :]
-    return rows[:, None] + cols[None, :].to(tl.int64) * stride
+        corner = tl.cast(row, tl.int64) * stride + col
+        offsets = i[:, None] * stride + j[None, :]
+        inside = (row + i < row_end)[:, None] & (col + j < sk_multiple(col_end, VECTOR))[None, :]
+    else:
+        corner = tl.cast(col, tl.int64) * stride + row
+        offsets = i[:, None] + j[None, :] * stride
+        inside = (row + i < sk_multiple(row_end, VECTOR))[:, None] & (col + j < col_end)[None, :]
+    return corner, offsets, inside
+
+
+@sk_inline
+def sk_tile(
+    ptr,
+    row,
+    col,
+    row_end,
+    col_end,
+    stride,
+    UNIT: tl.constexpr,
+    VECTOR: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+):
+    """[ROWS, COLS] of a matrix from (row, col) on, zero outside."""
+    corner, offsets, inside = sk_place(row, col, row_end, col_end, stride, UNIT, VECTOR, ROWS, COLS)
+    return tl.load(ptr + corner + offsets, mask=inside, other=0.0)
+
+
+@sk_inline
+def sk_store_tile(
+    ptr,
+    values,
+    row,
+    col,
+    row_end,
+    col_end,
+    stride,
+    UNIT: tl.constexpr,
+    VECTOR: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+):
+    """The counterpart of :func:`sk_tile`."""
+    corner, offsets, inside = sk_place(row, col, row_end, col_end, stride, UNIT, VECTOR, ROWS, COLS)
+    tl.store(ptr + corner + offsets, values, mask=inside)
+
+
+@sk_inline
+def sk_halves(x, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """Left and right half of a tile, within each thread's registers."""
+    return tl.split(tl.permute(tl.reshape(x, (ROWS, 2, COLS // 2)), (0, 2, 1)))
 
 
 @sk_inline

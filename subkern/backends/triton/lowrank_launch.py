@@ -18,7 +18,7 @@ from subkern.backends.triton.lowrank_plan import (
     Scratch,
 )
 from subkern.backends.triton.tables import table
-from subkern.triton_kernels.configs import Tile, ceil_div, moments_tile
+from subkern.triton_kernels.configs import Tile, ceil_div, moments_tile, round_up, update_parts
 
 # Rows of the address table.
 ROWS = {name: row for row, name in enumerate((*LISTS, *SCALAR_LISTS))}
@@ -28,30 +28,29 @@ ABSENT = -1
 def project(plan: Plan, chunk: Chunk, scratch: Scratch) -> None:
     """First stage: partial sums of R, or D itself where the moments are fused into the product."""
     layouts = chunk.layouts
-    basis, grad = ("bases", layouts["bases"]), ("grads", layouts["grads"])
+    grad, basis = layouts["grads"], ("bases", layouts["bases"])
     if plan.side == "right":
-        _product(plan, chunk, scratch, plan.project, grad, basis, squares=0)
+        _product(plan, chunk, scratch, plan.project, ("grads", grad), basis)
         return
-    transposed = "bases", _transposed(layouts["bases"])
-    if plan.wide is None:
-        _product(plan, chunk, scratch, plan.project, transposed, grad, squares=1)
-        return
-    _product(plan, chunk, scratch, plan.wide, transposed, grad, squares=1)
-    first = "wide", Layout(unit=1, stride=plan.wide_ld, vector=_padded_vector(plan))
-    right = "bases_right", layouts["bases_right"]
-    _product(plan, chunk, scratch, plan.project, first, right, squares=ABSENT)
+    # Canonical columns come first: the kernel sees G^T P.
+    first = plan.project if plan.wide is None else plan.wide
+    _product(plan, chunk, scratch, first, ("grads", _transposed(grad)), basis)
+    if plan.wide is not None:
+        wide = "wide", Layout(unit=1, stride=plan.wide_ld, vector=_padded_vector(plan))
+        right = "bases_right", layouts["bases_right"]
+        _product(plan, chunk, scratch, plan.project, wide, right)
 
 
 def moments(plan: Plan, chunk: Chunk, scratch: Scratch) -> None:
     """Second stage, in Triton: moments and direction; Fira's phi and limiter."""
-    from subkern.triton_kernels.lowrank_moments import _lowrank_adam_moments_kernel
+    from subkern.triton_kernels.lowrank_adam_moments import _lowrank_adam_moments_kernel
 
     across, along = (plan.cols, plan.rows) if plan.column_axis == 1 else (plan.rows, plan.cols)
     tile = moments_tile(plan.column_axis == 1)
     band, stride = (tile.n, tile.m) if plan.column_axis == 1 else (tile.m, tile.n)
     bands = ceil_div(across, band)
     # Without norms along the canonical columns each tile is a program of its own.
-    part = along if plan.fira else stride
+    part = round_up(along, stride) if plan.fira else stride
     launch.run(
         _lowrank_adam_moments_kernel,
         (bands, ceil_div(along, part), chunk.count),
@@ -106,24 +105,22 @@ def _product(
     chunk: Chunk,
     scratch: Scratch,
     product: Product,
-    left: tuple[str, Layout],
-    right: tuple[str, Layout],
-    squares: int,
+    x: tuple[str, Layout],
+    basis: tuple[str, Layout],
 ) -> None:
-    from subkern.triton_kernels.lowrank_adam import _lowrank_adam_project_kernel
+    from subkern.triton_kernels.lowrank_adam_project import _lowrank_adam_project_kernel
 
+    out, target = "partials", scratch.partials
     if product is plan.wide:
         out, target = "wide", scratch.wide
-    else:
-        out, target = (
-            ("direction", scratch.direction) if plan.fused else ("partials", scratch.partials)
-        )
+    elif plan.fused:
+        out, target = "direction", scratch.direction
     assert target is not None  # each is made where the plan needs it
     launch.run(
         _lowrank_adam_project_kernel,
         (product.tiles, product.slices, chunk.count),
         table_ptr=_table(plan, chunk),
-        left_ptr=scratch.direction if scratch.wide is None else scratch.wide,
+        x_ptr=scratch.direction if scratch.wide is None else scratch.wide,
         out_ptr=target,
         flags_ptr=scratch.tile_flags,
         squares_ptr=_present(scratch.squares, scratch),
@@ -136,15 +133,15 @@ def _product(
         length=product.length,
         slice_length=product.slice_length,
         ld=target.shape[-1],
-        left_end=plan.wide_ld if left[0] == "wide" else product.length,
-        left_stride=left[1].stride,
-        right_stride=right[1].stride,
+        x_end=plan.wide_ld if x[0] == "wide" else product.length,
+        x_stride=x[1].stride,
+        basis_stride=basis[1].stride,
         **_numbers(plan),
-        **_operand("LEFT", *left),
-        **_operand("RIGHT", *right),
+        **_operand("X", *x),
+        **_operand("BASIS", *basis),
         OUT=out,
-        SQUARES=squares if plan.fira else ABSENT,
-        COLS_FIRST=plan.side == "right",
+        OUT_UNIT=0 if x[0] == "grads" and plan.side != "right" else 1,
+        SQUARES=plan.fira and x[0] == "grads",
         **_adam_facts(plan, chunk),
         **_blocks(product.tile),
     )
@@ -158,7 +155,7 @@ def _apply(
     direction: Tensor,
     to_weights: bool,
 ) -> None:
-    from subkern.triton_kernels.lowrank_adam import _lowrank_adam_update_kernel
+    from subkern.triton_kernels.lowrank_adam_update import _lowrank_adam_update_kernel
 
     layouts = chunk.layouts
     left = plan.side != "right" and to_weights
@@ -197,6 +194,7 @@ def _apply(
         STEP_LIST=ROWS["steps"],
         SKIPPED_LIST=ROWS["skipped"],
         DTYPE=_triton_dtype(plan),
+        PARTS=update_parts(plan.dtype.itemsize),
         **_blocks(product.tile),
     )
 

@@ -18,6 +18,7 @@ from subkern.reference.lowrank_adam import residual_is_roundoff
 from subkern.triton_kernels.configs import (
     Tile,
     ceil_div,
+    fused_tile,
     project_tile,
     round_up,
     slice_length,
@@ -204,7 +205,7 @@ def log_beta(beta: float) -> float:
 
 def _cut(rows: int, cols: int, length: int, tile: Tile, dtype: torch.dtype, room: int) -> Product:
     """The product with its number of slices; ``room`` bytes are there for partial sums."""
-    largest = room // (4 * rows * round_up(cols, PAD))
+    largest = room // (4 * round_up(rows, PAD) * round_up(cols, PAD))
     return Product(
         rows, cols, length, tile, slices(tile, rows, cols, length, dtype.itemsize, largest)
     )
@@ -219,11 +220,15 @@ def make_plan(call: Mapping[str, Any]) -> Plan:
     a = call["scale"] if call["alpha_in_residual"] else 1.0
     fira = call["rule"] == "fira" and not residual_is_roundoff((m, n), rank, side, a)
     item, ld = dtype.itemsize, round_up(cols, PAD)
-    tile = project_tile(rank, item, rank_rows=not right)
-    length = {"left": m, "right": n, "full": n}[side]
-    # Fira adds N and R, in the parameter's dtype; counted always, so that both rules share S.
-    project = _cut(rows, cols, length, tile, dtype, CHUNK_BYTES - 2 * item * rows * ld)
     skip = call["skip_nonfinite"]
+    tile = project_tile(rank, item, fira=fira)
+    # The product as the kernel sees it: canonical columns first, then the rank.
+    columns, length = {"left": (n, m), "right": (m, n), "full": (rank, n)}[side]
+    # Fira adds N and R, in the parameter's dtype; counted always, so that both rules share S.
+    project = _cut(columns, rank, length, tile, dtype, CHUNK_BYTES - 2 * item * rows * ld)
+    fused = not (full or fira or skip) and project.slices == 1
+    if fused:
+        project = Product(columns, rank, length, fused_tile(rank, item))
     return Plan(
         m=m,
         n=n,
@@ -239,10 +244,10 @@ def make_plan(call: Mapping[str, Any]) -> Plan:
         columns=m if right else n,
         project=project,
         # In the published order, (P^T G) Q: see docs/decisions.md.
-        wide=Product(rank, n, m, tile) if full else None,
-        back=Product(rank, n, rank, update_tile(item)) if full else None,
-        update=Product(m, n, rank, update_tile(item)),
-        fused=not (full or fira or skip) and project.slices == 1,
+        wide=Product(n, rank, m, tile) if full else None,
+        back=Product(rank, n, rank, update_tile(item, fira)) if full else None,
+        update=Product(m, n, rank, update_tile(item, fira)),
+        fused=fused,
         lr=float(lr) if lr.device.type == "cpu" else 0.0,
         lr_tensor=None if lr.device.type == "cpu" else lr.to(W.device, torch.float32),
         post_decay=call["decay"] == "post",

@@ -3,7 +3,14 @@
 import triton
 import triton.language as tl
 from subkern.triton_kernels.adam_core import sk_moments, sk_step_size
-from subkern.triton_kernels.prims import sk_cast, sk_inline, sk_multiple, sk_pointer
+from subkern.triton_kernels.prims import (
+    sk_cast,
+    sk_inline,
+    sk_multiple,
+    sk_pointer,
+    sk_store_tile,
+    sk_tile,
+)
 
 # Residual energy below this share of a column's energy is round-off, as in the reference.
 RESIDUAL_FLOOR = tl.constexpr(1e-6)
@@ -53,7 +60,7 @@ def _lowrank_adam_moments_kernel(
     ld,
     columns,
     tiles,
-    part_length,  # of the dimension a program walks along: everything for Fira
+    part_length,  # of the dimension a program walks along, in whole tiles: all of it for Fira
     lr,
     log_beta1,
     log_beta2,
@@ -117,43 +124,41 @@ def _lowrank_adam_moments_kernel(
     m_base = sk_pointer(tl.load(table_ptr + M_LIST * count + p), tl.float32, M_VECTOR)
     v_base = sk_pointer(tl.load(table_ptr + V_LIST * count + p), tl.float32, M_VECTOR)
     ld = sk_multiple(ld, 8)
-    width = sk_multiple(cols, M_VECTOR)
-    matrix = rows.to(tl.int64) * ld
+    matrix = tl.cast(rows, tl.int64) * ld
     if FIRA:
         nn = tl.full((BLOCK_R, BLOCK_C), 0, tl.float32)
         rr = tl.full((BLOCK_R, BLOCK_C), 0, tl.float32)
     BAND: tl.constexpr = BLOCK_C if COLUMN_AXIS == 1 else BLOCK_R
     STRIDE: tl.constexpr = BLOCK_R if COLUMN_AXIS == 1 else BLOCK_C
+    part_length = sk_multiple(part_length, STRIDE)
     begin = part * part_length
     length = rows if COLUMN_AXIS == 1 else cols
     for start in range(begin, tl.minimum(begin + part_length, length), STRIDE):
-        if COLUMN_AXIS == 1:
-            i = start + tl.arange(0, BLOCK_R)
-            j = band * BLOCK_C + tl.arange(0, BLOCK_C)
-        else:
-            i = band * BLOCK_R + tl.arange(0, BLOCK_R)
-            j = start + tl.arange(0, BLOCK_C)
-        padded = i[:, None].to(tl.int64) * ld + j[None, :]  # [BLOCK_R, BLOCK_C]
-        inside = (i < rows)[:, None] & (j < ld)[None, :]
-        own = i[:, None].to(tl.int64) * width + j[None, :]
-        mine = (i < rows)[:, None] & (j < width)[None, :]
-        r = tl.load(partials_ptr + p * matrix + padded, mask=inside, other=0.0)
+        i = start if COLUMN_AXIS == 1 else band * BAND
+        j = band * BAND if COLUMN_AXIS == 1 else start
+        # [BLOCK_R, BLOCK_C]; scratch is padded to whole vectors, the moments are not
+        r = sk_tile(partials_ptr + p * matrix, i, j, rows, ld, ld, 1, 8, BLOCK_R, BLOCK_C)
         for s in tl.static_range(1, SLICES):
-            r += tl.load(partials_ptr + (s * count + p) * matrix + padded, mask=inside, other=0.0)
-        m = tl.load(m_base + own, mask=mine, other=0.0)
-        v = tl.load(v_base + own, mask=mine, other=0.0)
+            plane = partials_ptr + (s * count + p) * matrix
+            r += sk_tile(plane, i, j, rows, ld, ld, 1, 8, BLOCK_R, BLOCK_C)
+        m = sk_tile(m_base, i, j, rows, cols, cols, 1, M_VECTOR, BLOCK_R, BLOCK_C)
+        v = sk_tile(v_base, i, j, rows, cols, cols, 1, M_VECTOR, BLOCK_R, BLOCK_C)
         m, v, n = sk_moments(r, m, v, beta1, beta2, rest1, rest2, eps)
-        n = tl.where(mine, n, 0.0)  # 0 / eps outside, which is NaN for eps = 0
-        tl.store(m_base + own, m, mask=mine)
-        tl.store(v_base + own, v, mask=mine)
-        out = p * matrix + padded
+        sk_store_tile(m_base, m, i, j, rows, cols, cols, 1, M_VECTOR, BLOCK_R, BLOCK_C)
+        sk_store_tile(v_base, v, i, j, rows, cols, cols, 1, M_VECTOR, BLOCK_R, BLOCK_C)
+        # Outside of R it is 0 / eps, which is NaN for eps = 0.
+        inside = (i + tl.arange(0, BLOCK_R) < rows)[:, None]
+        n = tl.where(inside & (j + tl.arange(0, BLOCK_C) < cols)[None, :], n, 0.0)
+        out = direction_ptr + p * matrix
         if FIRA:
             nn += n * n
             rr += r * r
-            tl.store(direction_ptr + out, sk_cast(n, DTYPE), mask=inside)
-            tl.store(lowrank_ptr + out, sk_cast(r, DTYPE), mask=inside)
+            sk_store_tile(out, sk_cast(n, DTYPE), i, j, rows, ld, ld, 1, 8, BLOCK_R, BLOCK_C)
+            out = lowrank_ptr + p * matrix
+            sk_store_tile(out, sk_cast(r, DTYPE), i, j, rows, ld, ld, 1, 8, BLOCK_R, BLOCK_C)
         else:
-            tl.store(direction_ptr + out, sk_cast(-(eta * scale) * n, DTYPE), mask=inside)
+            values = sk_cast(-(eta * scale) * n, DTYPE)
+            sk_store_tile(out, values, i, j, rows, ld, ld, 1, 8, BLOCK_R, BLOCK_C)
 
     if FIRA:
         column = band * BAND + tl.arange(0, BAND)

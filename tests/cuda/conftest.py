@@ -47,7 +47,7 @@ class Kernels:
         return results
 
 
-@pytest.fixture(scope="session", params=["emulated", "gpu"])
+@pytest.fixture(scope="session", params=["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
 def kernels(request):
     """The CUDA kernels, by the emulator on the CPU and by subkern._CUDA on a GPU."""
     if request.param == "emulated":

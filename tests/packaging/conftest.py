@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# The CUDA module adds half a minute to a build: one wheel has it, all the others say no.
+WITHOUT_CUDA = {"SUBKERN_CUDA": "0"}
 # For builds whose speed does not matter; the shared wheel is built as users build it.
-QUICK = {"CMAKE_ARGS": "-DCMAKE_CXX_FLAGS_RELEASE=-O0"}
+QUICK = WITHOUT_CUDA | {"CMAKE_ARGS": "-DCMAKE_CXX_FLAGS_RELEASE=-O0"}
 JUNK = shutil.ignore_patterns(
     "__pycache__", "*.so", "*.o", "*.egg-info", "build", "dist", "venv", "runs", "node_modules"
 )
@@ -141,8 +143,19 @@ def build_wheel(source: Path, out: Path, python: Path | str = sys.executable, **
 
 @pytest.fixture(scope="session")
 def wheel(unpacked_sdist, tmp_path_factory) -> Path:
-    """The wheel of this Python, built from the source archive."""
-    return build_wheel(unpacked_sdist, tmp_path_factory.mktemp("wheel"))
+    """The wheel of this Python without the CUDA module, built from the source archive."""
+    return build_wheel(unpacked_sdist, tmp_path_factory.mktemp("wheel"), **WITHOUT_CUDA)
+
+
+@pytest.fixture(scope="session")
+def cuda_wheel(pristine, tmp_path_factory) -> Path:
+    """The wheel with the CUDA module, for one architecture."""
+    if not any(shutil.which("nvcc", path=p) for p in (None, "/usr/local/cuda/bin")):
+        pytest.skip("building subkern._CUDA: nvcc was not found")
+    source = tmp_path_factory.mktemp("cuda") / "subkern"
+    shutil.copytree(pristine, source)
+    options = QUICK | {"SUBKERN_CUDA": "1", "SUBKERN_CUDA_ARCHS": "90"}
+    return build_wheel(source, tmp_path_factory.mktemp("cuda_wheel"), **options)
 
 
 @pytest.fixture(scope="session")

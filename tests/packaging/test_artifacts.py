@@ -27,6 +27,12 @@ def test_wheel_contents(wheel, wheel_files, pristine):
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in files)
 
 
+def test_cuda_wheel_contents(cuda_wheel, wheel_files, pristine):
+    package = {name for name in wheel_files(cuda_wheel) if ".dist-info/" not in name}
+    native = {"subkern/_C.so", "subkern/_CUDA.so"}
+    assert package == expected_modules(pristine) | native | {"subkern/py.typed"}
+
+
 def test_wheel_native_suffix_and_tag(wheel):
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     assert f"subkern/_C{suffix}" in zipfile.ZipFile(wheel).namelist()

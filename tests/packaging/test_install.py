@@ -39,6 +39,26 @@ def test_wheel_installs_and_loads_without_torch(wheel, make_venv):
     assert not (venv.site / "triton_kernels").exists()
 
 
+def test_cuda_module_loads_without_torch(cuda_wheel, make_venv):
+    """Nor does it need a driver, a toolkit or a library of theirs."""
+    venv = make_venv()
+    venv.pip("install", "--no-deps", "--no-index", cuda_wheel)
+    check_torch_free(venv)
+    code = (
+        TORCH_FREE.partition("import subkern._C")[0]
+        + """
+import subkern._CUDA
+print(json.dumps([subkern._CUDA.device_count(), subkern._CUDA.emulated]))
+"""
+    )
+    devices, emulated = run_json(venv.python, "-I", "-c", code, venv.site)
+    assert devices >= 0
+    assert emulated is False
+    (native,) = venv.site.glob("subkern/_CUDA*.so")
+    if shutil.which("ldd"):
+        assert "cuda" not in run("ldd", native)
+
+
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
 def test_other_python(version, other_python, unpacked_sdist, make_venv, tmp_path):
     venv = make_venv(other_python(version))
@@ -54,6 +74,8 @@ def test_editable(pristine, make_venv, tmp_path):
     shutil.copytree(pristine, source)
     venv = make_venv()
     venv.borrow_torch()
+    stale = source / "subkern/_CUDA.so"  # of an earlier build that had nvcc
+    stale.write_text("stale")
     venv.pip("install", "--no-deps", "--editable", source, **QUICK)
     assert len(list(source.glob("subkern/_C*.so"))) == 1
     code = """

@@ -46,15 +46,20 @@ class Probes:
         return self.library.sk_emu_switches()
 
 
-def _build(*defines: str) -> Probes:
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """Skips where nothing can be built."""
     if (reason := emulation.missing()) is not None:
         pytest.skip(reason)
-    return Probes(emulation.build(SOURCES, "probes", defines=defines))
 
 
 @pytest.fixture(scope="session")
-def _libraries() -> dict[str, Probes]:
-    return {"native switch": _build(), "ucontext": _build("SK_EMU_UCONTEXT")}
+def _libraries(compiler: None) -> dict[str, Probes]:
+    switches = {"native switch": (), "ucontext": ("SK_EMU_UCONTEXT",)}
+    return {
+        name: Probes(emulation.build(SOURCES, "probes", defines=defines))
+        for name, defines in switches.items()
+    }
 
 
 @pytest.fixture(params=["native switch", "ucontext"])

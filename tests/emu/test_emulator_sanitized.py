@@ -21,9 +21,7 @@ REPORTS = {
 
 
 @pytest.fixture(scope="module")
-def program() -> Path:
-    if (reason := emulation.missing()) is not None:
-        pytest.skip(reason)
+def program(compiler: None) -> Path:
     return emulation.build([SOURCE], "sanitized", sanitize="address,undefined")
 
 

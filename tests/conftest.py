@@ -14,6 +14,7 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
+from sktest import interpreter
 from sktest.backends import (  # noqa: F401  (a plugin: pytest finds these by name)
     backend,
     pytest_sessionfinish,
@@ -22,6 +23,8 @@ from sktest.backends import (  # noqa: F401  (a plugin: pytest finds these by na
 from sktest.gpu import pytest_collection_modifyitems  # noqa: F401  (a plugin as well)
 
 from subkern.backends import registry
+
+interpreter.switch_on()
 
 THREADS = 2
 KEPT = ("SUBKERN_CPU_ISA", "SUBKERN_TRITON_36")

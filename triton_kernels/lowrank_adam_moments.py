@@ -7,9 +7,8 @@ from subkern.triton_kernels.prims import (
     sk_cast,
     sk_inline,
     sk_multiple,
+    sk_place,
     sk_pointer,
-    sk_store_tile,
-    sk_tile,
 )
 
 # Residual energy below this share of a column's energy is round-off, as in the reference.
@@ -137,28 +136,26 @@ def _lowrank_adam_moments_kernel(
         i = start if COLUMN_AXIS == 1 else band * BAND
         j = band * BAND if COLUMN_AXIS == 1 else start
         # [BLOCK_R, BLOCK_C]; scratch is padded to whole vectors, the moments are not
-        r = sk_tile(partials_ptr + p * matrix, i, j, rows, ld, ld, 1, 8, BLOCK_R, BLOCK_C)
+        corner, at, here = sk_place(i, j, rows, ld, ld, 1, 8, BLOCK_R, BLOCK_C)
+        padded = corner + p * matrix + at
+        corner, at, inside = sk_place(i, j, rows, cols, cols, 1, M_VECTOR, BLOCK_R, BLOCK_C)
+        own = corner + at
+        r = tl.load(partials_ptr + padded, mask=here, other=0.0)
         for s in tl.static_range(1, SLICES):
-            plane = partials_ptr + (s * count + p) * matrix
-            r += sk_tile(plane, i, j, rows, ld, ld, 1, 8, BLOCK_R, BLOCK_C)
-        m = sk_tile(m_base, i, j, rows, cols, cols, 1, M_VECTOR, BLOCK_R, BLOCK_C)
-        v = sk_tile(v_base, i, j, rows, cols, cols, 1, M_VECTOR, BLOCK_R, BLOCK_C)
+            r += tl.load(partials_ptr + s * (count * matrix) + padded, mask=here, other=0.0)
+        m = tl.load(m_base + own, mask=inside, other=0.0)
+        v = tl.load(v_base + own, mask=inside, other=0.0)
         m, v, n = sk_moments(r, m, v, beta1, beta2, rest1, rest2, eps)
-        sk_store_tile(m_base, m, i, j, rows, cols, cols, 1, M_VECTOR, BLOCK_R, BLOCK_C)
-        sk_store_tile(v_base, v, i, j, rows, cols, cols, 1, M_VECTOR, BLOCK_R, BLOCK_C)
-        # Outside of R it is 0 / eps, which is NaN for eps = 0.
-        inside = (i + tl.arange(0, BLOCK_R) < rows)[:, None]
-        n = tl.where(inside & (j + tl.arange(0, BLOCK_C) < cols)[None, :], n, 0.0)
-        out = direction_ptr + p * matrix
+        tl.store(m_base + own, m, mask=inside)
+        tl.store(v_base + own, v, mask=inside)
+        n = tl.where(inside, n, 0.0)  # 0 / eps outside, which is NaN for eps = 0
         if FIRA:
             nn += n * n
             rr += r * r
-            sk_store_tile(out, sk_cast(n, DTYPE), i, j, rows, ld, ld, 1, 8, BLOCK_R, BLOCK_C)
-            out = lowrank_ptr + p * matrix
-            sk_store_tile(out, sk_cast(r, DTYPE), i, j, rows, ld, ld, 1, 8, BLOCK_R, BLOCK_C)
+            tl.store(direction_ptr + padded, sk_cast(n, DTYPE), mask=here)
+            tl.store(lowrank_ptr + padded, sk_cast(r, DTYPE), mask=here)
         else:
-            values = sk_cast(-(eta * scale) * n, DTYPE)
-            sk_store_tile(out, values, i, j, rows, ld, ld, 1, 8, BLOCK_R, BLOCK_C)
+            tl.store(direction_ptr + padded, sk_cast(-(eta * scale) * n, DTYPE), mask=here)
 
     if FIRA:
         column = band * BAND + tl.arange(0, BAND)

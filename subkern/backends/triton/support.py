@@ -6,12 +6,14 @@ import functools
 import importlib.util
 import os
 from collections.abc import Sequence
+from importlib import metadata
 
 import torch
 from torch import Tensor
 
 DTYPES = (torch.float32, torch.bfloat16)
 OLDEST = (8, 0)  # compute capability: bfloat16 products, cp.async
+OLDEST_INTERPRETER = (3, 9)  # before, loops whose bounds are arguments fail with NumPy 2.4
 
 
 @functools.cache
@@ -31,9 +33,21 @@ def _gpu_refusal(index: int) -> str | None:
     return None
 
 
-def interpreting() -> bool:
-    """Whether the kernels run in Triton's interpreter, which takes CPU tensors."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
+@functools.cache
+def _interpreter_refusal() -> str | None:
+    version = metadata.version("triton")
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_INTERPRETER:
+        oldest = ".".join(map(str, OLDEST_INTERPRETER))
+        return f"interprets kernels from triton {oldest} on, got {version}"
+    return None
+
+
+def _device_refusal(device: torch.device) -> str | None:
+    if device.type == "cuda":
+        return _gpu_refusal(device.index)
+    if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
+        return _interpreter_refusal()
+    return f"serves CUDA tensors, or CPU tensors under TRITON_INTERPRET=1, got {device.type}"
 
 
 def refusal(params: Sequence[Tensor], exp_avgs: Sequence[Tensor]) -> str | None:
@@ -41,14 +55,9 @@ def refusal(params: Sequence[Tensor], exp_avgs: Sequence[Tensor]) -> str | None:
     if (reason := _installed()) is not None:
         return reason
     if params:
-        device, dtype = params[0].device, params[0].dtype
-        if device.type == "cuda":
-            if (reason := _gpu_refusal(device.index)) is not None:
-                return reason
-        elif device.type != "cpu" or not interpreting():
-            return (
-                f"serves CUDA tensors, or CPU tensors under TRITON_INTERPRET=1, got {device.type}"
-            )
+        if (reason := _device_refusal(params[0].device)) is not None:
+            return reason
+        dtype = params[0].dtype
         if dtype not in DTYPES:
             return f"serves float32 and bfloat16 parameters, got {dtype}"
     if exp_avgs and exp_avgs[0].dtype != torch.float32:

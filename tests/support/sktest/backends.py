@@ -3,22 +3,49 @@
 A test that takes the fixture ``backend`` runs once per backend; its module names the op in ``OP``.
 A backend that cannot serve the op's probe call skips with the words of the registry. The run ends
 with a count per skip reason; with CI=true it fails when a backend of REQUIRED was skipped.
+
+With a GPU "triton" and "cuda" take CUDA tensors. Without one "triton" runs in Triton's interpreter
+(tests/conftest.py sets TRITON_INTERPRET) and "cuda" in the emulator, both on CPU tensors.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pytest
+import torch
 
+from sktest import emulated_cuda
 from subkern import doctor
 from subkern.backends import BACKENDS, BackendUnavailableError
 
-REQUIRED = frozenset({"cpu", "reference"})
+REQUIRED = frozenset({"cpu", "reference", "triton", "cuda"})
+GPU_BACKENDS = frozenset({"triton", "cuda"})
 _SKIPPED: pytest.StashKey[set[str]] = pytest.StashKey()
+
+
+def device_of(name: str | None) -> str:
+    """Device type of the tensors that a backend is tested with."""
+    return "cuda" if name in GPU_BACKENDS and torch.cuda.is_available() else "cpu"
+
+
+def is_simulated(name: str | None) -> bool:
+    """Whether the backend's kernels run in an interpreter or emulator, far slower."""
+    return name in GPU_BACKENDS and device_of(name) == "cpu"
+
+
+@contextlib.contextmanager
+def simulated(name: str) -> Iterator[None]:
+    """Lets "cuda" serve CPU tensors where there is no GPU; nothing for other backends."""
+    if name == "cuda" and is_simulated(name):
+        with emulated_cuda.install():
+            yield
+    else:
+        yield
 
 
 @functools.cache
@@ -32,12 +59,13 @@ def refusal(op: str, name: str) -> str | None:
 
 
 @pytest.fixture(params=BACKENDS, scope="module")
-def backend(request: pytest.FixtureRequest) -> str:
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each backend in turn."""
-    if (reason := refusal(request.module.OP, request.param)) is not None:
-        request.config.stash.setdefault(_SKIPPED, set()).add(request.param)
-        pytest.skip(reason)
-    return request.param
+    with simulated(request.param):
+        if (reason := refusal(request.module.OP, request.param)) is not None:
+            request.config.stash.setdefault(_SKIPPED, set()).add(request.param)
+            pytest.skip(reason)
+        yield request.param
 
 
 def count_reasons(reports: Iterable[pytest.TestReport]) -> Counter[str]:

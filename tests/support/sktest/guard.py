@@ -38,8 +38,8 @@ class Guard:
             offset = BAND + (1 if layout != "transposed" else 0)
         reach = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
         length = offset + max(reach, 0) + 1 + BAND
-        buffer = torch.full((length,), SENTINEL, dtype=values.dtype)
-        inside = torch.zeros(length, dtype=torch.bool)
+        buffer = torch.full((length,), SENTINEL, dtype=values.dtype, device=values.device)
+        inside = torch.zeros(length, dtype=torch.bool, device=values.device)
         view = buffer.as_strided(shape, strides, offset)
         if view.numel():
             inside.as_strided(shape, strides, offset).fill_(True)

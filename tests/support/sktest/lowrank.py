@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from sktest.backends import GPU_BACKENDS, device_of
 from sktest.guard import Guard
 from sktest.tolerance import assert_close
 from subkern.backends.cpu import products
@@ -90,11 +91,14 @@ class Problem:
         for grad in self.grads:
             grad.mul_(factor)
 
-    @property
-    def intermediate(self) -> torch.dtype | None:
-        """Narrowest dtype of intermediate results on the CPU backend, if narrower than float32."""
+    def intermediate(self, backend: str | None) -> torch.dtype | None:
+        """Narrowest dtype of a backend's intermediate results, if narrower than float32."""
         m, n = self.params[0].shape
         dtype, rank = self.params[0].dtype, self.bases[0].shape[1]
+        if backend == "reference":
+            return None
+        if backend in GPU_BACKENDS:  # the operands of their second product
+            return None if dtype == torch.float32 else dtype
         if self.rule == "fira" and self.bases[0].dtype == torch.bfloat16:
             # The fused residual norm takes P^T P = I, which a bfloat16 basis holds to its rounding.
             return torch.bfloat16
@@ -138,8 +142,9 @@ def make(
     count: int = 1,
     seed: int = 0,
     moment_dtype: torch.dtype | None = None,
+    backend: str | None = None,
 ) -> Problem:
-    """A problem before its first step (zero moments and counters)."""
+    """A problem before its first step (zero moments and counters), on the backend's device."""
     generator = torch.Generator().manual_seed(seed)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     problem = Problem(side, rule)
@@ -158,15 +163,15 @@ def make(
             scalar.append(torch.zeros(()))
         if rule == "fira":
             problem.limiters.append(torch.zeros(()))
-    return problem
+    return problem.mapped(lambda t: t.to(device_of(backend)))
 
 
-def compare(got: Problem, exact: Problem, before: Problem, exact_intermediate: bool = False):
+def compare(got: Problem, exact: Problem, before: Problem, backend: str | None = None):
     """Every written tensor against the fp64 truth; ``before`` holds what the step started from."""
     if not got.params:
         return
     m, n = got.params[0].shape
-    intermediate = None if exact_intermediate else got.intermediate
+    intermediate = got.intermediate(backend)
     # Products sum over m, n and the rank; the norm in the limiter over the whole matrix.
     lengths = dict.fromkeys(WRITTEN, max(m, n, 1)) | {"limiters": max(m * n, 1)}
     for name in WRITTEN:
@@ -188,7 +193,7 @@ def check_steps(problem: Problem, backend: str, steps: int = 3, growth: float = 
         truth = before.double()
         truth.step("reference", **options)
         problem.step(backend, **options)
-        compare(problem, truth, before, exact_intermediate=backend == "reference")
+        compare(problem, truth, before, backend)
         for name in READ:
             for i, (a, b) in enumerate(
                 zip(getattr(problem, name), getattr(before, name), strict=True)

@@ -155,7 +155,7 @@ class LowRankOptimizer(torch.optim.Optimizer):
                 loss = closure()
         capturing = self._check_capture()
         entries = self._entries(capturing)
-        refreshed = set()
+        refreshed, counted = set(), []
         side = SideStreams()
         try:
             for entry in () if capturing else filter(_is_projected, entries):
@@ -165,7 +165,9 @@ class LowRankOptimizer(torch.optim.Optimizer):
                         counts = refresh(entry, retry=kind == RETRY)
                     refreshed.add(entry.index)
                 if counts:
-                    entry.state["calls"] += 1
+                    counted.append(entry.state["calls"])
+            if counted:
+                torch._foreach_add_(counted, 1)
             self._launch([e for e in entries if e.index not in refreshed])
         finally:
             side.join()

@@ -35,7 +35,7 @@ class GaLoreAdamW(LowRankOptimizer):
         TypeError: a parameter or argument of the wrong kind.
         ValueError: a value out of range, an unknown choice, a non-matrix in a low-rank group.
 
-    Backends: reference, cpu.
+    Backends: reference, cpu, triton, cuda.
 
     Example:
         >>> import torch

@@ -43,6 +43,7 @@ CONSTRUCTIONS = [
     ("rounding", lambda: [group(weight_rounding="up")], {}, ValueError, "weight_rounding"),
     ("seed", lambda: [group(seed="x")], {}, TypeError, "seed"),
     ("skip_nonfinite", lambda: [group(skip_nonfinite=1)], {}, TypeError, "skip_nonfinite"),
+    ("capturable", lambda: [group(capturable=1)], {}, TypeError, "capturable"),
     ("vector", lambda: [group(params=[nn.Parameter(torch.rand(5))])], {}, ValueError, "params[0]"),
     ("cube", lambda: [group(params=[nn.Parameter(torch.rand(2, 3, 4))])], {}, ValueError, "matrix"),
     ("empty-matrix", lambda: [group(params=[weight(0, 4)])], {}, ValueError, "matrix"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from subkern.optim import _basis, _engine
+from subkern.optim import _basis, _engine, _refresh
 from subkern.reference.adam import adam_
 from subkern.reference.lowrank_adam import lowrank_adam_
 
@@ -155,6 +155,15 @@ def test_refresh_between_replays(cuda):
     optimizer.refresh()
     assert all(int(optimizer.state[p]["refreshes"]) == 3 for p in matrices)
     assert all(int(optimizer.state[p]["calls"]) == 0 for p in matrices)
+
+
+def test_the_rules_of_the_cpu_would_read(cuda, monkeypatch):
+    """The proof can fail: on the CPU the host reads the verdict of a refresh."""
+    monkeypatch.setattr(_refresh, "host_may_read", lambda p: True)
+    optimizer, matrices, _ = optimizer_of(METHODS[0], refreshes=2)
+    matrices[0].grad = torch.empty_like(matrices[0])
+    with pytest.raises(HostWaits, match="reads the device"):
+        optimizer.step()
 
 
 @pytest.mark.parametrize("basis", ["svd", "rsvd", "warm"])

@@ -109,6 +109,7 @@ def test_tied_parameters_are_refused():
         ({"rank": 2, "scale": 1.0, "alpha": 2.0}, {}, ValueError, "alpha must equal scale"),
         ({"rank": 2, "basis_dtype": torch.int8}, {}, ValueError, "basis_dtype must be"),
         ({"rank": 2, "skip_nonfinite": 1}, {}, TypeError, "skip_nonfinite must be True or"),
+        ({"rank": 2, "capturable": 1}, {}, TypeError, "capturable must be True or"),
         ({}, {"lr": -1.0}, ValueError, "lr must be in"),
         ({}, {"lr": float("inf")}, ValueError, "lr must be in"),
         ({}, {"betas": (0.9, 1.0)}, ValueError, r"betas\[1\] must be in"),

@@ -95,6 +95,7 @@ struct Segment {  // of the warp, `width` lanes
 template <class T>
 T read_lane(const char* name, unsigned mask, T value, int source, Where where) {
   static_assert(std::is_arithmetic_v<T> && sizeof(T) >= 4, "a number of 32 or 64 bits");
+  if (unsigned(source) >= kWarp) fail(std::string(name) + ": the source is not a lane");
   const auto unused = [](uint64_t, uint64_t) { return uint64_t(0); };
   const uint64_t brought = bits<uint64_t>(value);
   return bits<T>(warp_operation(name, mask, brought, unsigned(source), unused, where));

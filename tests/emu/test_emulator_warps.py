@@ -71,6 +71,13 @@ def test_shuffle_in_a_block_of_odd_size(probes):
     assert torch.equal(out, x[torch.arange(40) ^ 4])
 
 
+@pytest.mark.parametrize("kind", ["up", "down", "xor"])
+def test_shuffle_from_no_lane(probes, kind):
+    x = values(torch.int32, 32)
+    with pytest.raises(RuntimeError, match=f"__shfl_{kind}_sync: the source is not a lane"):
+        probes("shuffle_int32", 32, KINDS.index(kind), FULL, -64, 32, x, torch.zeros_like(x))
+
+
 def unsigned(value: int) -> int:
     return value & FULL
 

@@ -1,0 +1,103 @@
+"""Every Triton kernel: its limits and the calls whose launches are compiled to hold it to them.
+
+``tests/triton/test_compile_gates.py`` compiles the launches of CALLS, recorded from the backend, so
+that what is compiled is what is launched; ``tests/gates`` compares KERNELS with a scan of the
+sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from subkern.bench.machine_code import Job, record
+from subkern.ops import adam_, lowrank_adam_
+
+FP32, BF16 = torch.float32, torch.bfloat16
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Limits of a kernel's machine code; none may spill or use local memory.
+
+    Attributes:
+        registers: most for a thread, on every architecture.
+        products: whether it multiplies matrices, which sm_90 must do by warp groups.
+        test: a test that runs it in the interpreter, as ``file::function``.
+    """
+
+    registers: int
+    products: bool
+    test: str
+
+
+_LOWRANK = "ops/test_lowrank_adam.py::test_shapes"
+KERNELS = {
+    "_lowrank_adam_project_kernel": Kernel(255, True, _LOWRANK),
+    "_lowrank_adam_moments_kernel": Kernel(168, False, _LOWRANK),
+    "_lowrank_adam_update_kernel": Kernel(255, True, _LOWRANK),
+    "_adam_scan_kernel": Kernel(64, False, "ops/test_adam.py::test_options"),
+    "_adam_update_kernel": Kernel(128, False, "ops/test_adam.py::test_options"),
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call whose launches are compiled.
+
+    Attributes:
+        basic: compiled by every Triton for every architecture, not only by the newest for sm_90.
+        blocks: least number of blocks that share a multiprocessor of sm_90, in the products.
+        vector: bytes of the widest access to W and G that their width allows.
+    """
+
+    op: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    side: str = "left"
+    rule: str = "galore"
+    skip: bool = True
+    basic: bool = False
+    blocks: int = 1
+    vector: int = 16
+
+    def jobs(self) -> list[Job]:
+        """The launches, recorded; big matrices are never touched."""
+        if self.op == "adam":
+            w, g, m, v = (torch.empty(self.shape, dtype=t) for t in (self.dtype,) * 2 + (FP32,) * 2)
+            scalars = [torch.empty(())], [torch.empty(())]
+            options = dict(lr=0.1, skip_nonfinite=self.skip, backend="triton")
+            return record(lambda: adam_([w], [g], [m], [v], *scalars, **options))
+        m, n, rank = self.shape
+        low = {"left": (rank, n), "right": (m, rank), "full": (rank, rank)}[self.side]
+        basis = n if self.side == "right" else m
+
+        def one(*shape: int, dtype: torch.dtype = FP32) -> list[torch.Tensor]:
+            return [torch.empty(shape, dtype=dtype)]
+
+        lists = [one(m, n, dtype=self.dtype), one(m, n, dtype=self.dtype)]
+        lists += [one(basis, rank, dtype=self.dtype), one(*low), one(*low), one(), one()]
+        lists.append(one() if self.rule == "fira" else [])
+        lists.append(one(n, rank, dtype=self.dtype) if self.side == "full" else [])
+        options = dict(side=self.side, rule=self.rule, skip_nonfinite=self.skip, scale=0.25)
+        return record(lambda: lowrank_adam_(*lists, lr=0.1, backend="triton", **options))
+
+
+_LOW = "lowrank_adam"
+CALLS = {
+    "left-galore-bf16": Call(_LOW, (4096, 11008, 256), BF16, basic=True, blocks=2),
+    "left-galore-bf16-5464": Call(_LOW, (2048, 5464, 512), BF16, blocks=2),
+    "left-galore-bf16-fused": Call(_LOW, (4096, 11008, 256), BF16, skip=False),
+    "right-fira-bf16": Call(_LOW, (4096, 4096, 256), BF16, "right", "fira", basic=True, blocks=2),
+    "left-fira-bf16-odd": Call(_LOW, (2048, 5461, 512), BF16, "left", "fira", vector=2),
+    "right-galore-bf16-odd": Call(_LOW, (5461, 2047, 37), BF16, "right", vector=2),
+    "full-fira-bf16": Call(_LOW, (1024, 1024, 64), BF16, "full", "fira"),
+    "left-fira-fp32": Call(_LOW, (4096, 4096, 256), FP32, "left", "fira", basic=True),
+    "right-galore-fp32-odd": Call(_LOW, (1025, 2047, 63), FP32, "right", vector=4),
+    "adam-bf16": Call("adam", (32000, 4096), BF16, basic=True),
+    "adam-fp32": Call("adam", (4099,), FP32, skip=False),
+}
+
+# Products that sm_90 computes without warp groups: (Triton, kernel, dtype) -> why that is accepted.
+WITHOUT_WARP_GROUPS: dict[tuple[str, str, torch.dtype], str] = {}

@@ -95,14 +95,14 @@ def adam_(
         correct_bias: whether eta carries the bias corrections.
         decay: ``"post"`` (as published) or ``"pre"`` (as torch.optim.AdamW).
         skip_nonfinite: when False, a non-finite gradient spreads as in the published code.
-        backend: force ``"reference"`` or ``"cpu"``; None picks.
+        backend: force ``"reference"``, ``"cpu"``, ``"triton"`` or ``"cuda"``; None picks.
 
     Raises:
         TypeError: an argument of the wrong kind or dtype.
         ValueError: a wrong shape, count, device or value, or written memory that overlaps.
         BackendUnavailableError: the forced backend cannot serve the call.
 
-    Backends: reference, cpu.
+    Backends: reference, cpu, triton, cuda.
 
     Example:
         >>> import torch

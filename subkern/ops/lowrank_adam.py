@@ -111,8 +111,8 @@ def lowrank_adam_(
     Fira's residual E is never built on fast backends. a = scale, or 1 if not
     ``alpha_in_residual``. A zero R_j gives phi_j = 0; residual energy below 1e-6 of ||G_j||^2
     counts as zero in the limiter; a basis that spans the whole space with a = 1 skips the residual.
-    Arithmetic is float32 (float64 for float64 tensors); on the CPU backend R of bfloat16 operands
-    may be rounded to bfloat16. A gradient that is not finite leaves everything untouched and adds
+    Arithmetic is float32 (float64 for float64 tensors); R and D of bfloat16 operands may be rounded
+    to bfloat16. A gradient that is not finite leaves everything untouched and adds
     one to ``skipped``. GaLore: Zhao et al., 2024, arXiv:2403.03507. Fira: Chen et al., 2024,
     arXiv:2410.01623.
 
@@ -140,14 +140,14 @@ def lowrank_adam_(
         alpha_in_residual: fira only: subtract scale * back(R) as the code does, not back(R).
         granularity: fira only: ``"column"`` or ``"matrix"``, one phi for all (always so for full).
         skip_nonfinite: when False, a non-finite gradient spreads as in the published code.
-        backend: force ``"reference"`` or ``"cpu"``; None picks.
+        backend: force ``"reference"``, ``"cpu"``, ``"triton"`` or ``"cuda"``; None picks.
 
     Raises:
         TypeError: an argument of the wrong kind or dtype.
         ValueError: a wrong shape, count, device or value, or written memory that overlaps.
         BackendUnavailableError: the forced backend cannot serve the call.
 
-    Backends: reference, cpu.
+    Backends: reference, cpu, triton, cuda.
 
     Example:
         >>> import torch

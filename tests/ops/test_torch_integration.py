@@ -2,23 +2,24 @@
 
 import pytest
 import torch
-from sktest.backends import refusal
+from sktest.backends import device_of, refusal, simulated
 from sktest.lowrank import make
 
 import subkern
+from subkern.backends import BACKENDS
 from subkern.ops import adam_, lowrank_adam_
 
-BACKENDS = ("reference", "cpu")
 NUMBERS = dict(beta1=0.9, beta2=0.99, eps=1e-3, weight_decay=0.1, correct_bias=True, decay="post")
 LOWRANK = dict(scale=0.25, gamma=1.01, norm_eps=1e-8, alpha_in_residual=True, granularity="column")
 
 
 @pytest.fixture(params=BACKENDS)
 def served(request):
-    """The backends of this package that run without a GPU."""
-    if (reason := refusal("adam", request.param)) is not None:
-        pytest.skip(reason)
-    return request.param
+    """Every backend of the package; the GPU's on CPU tensors where there is none."""
+    with simulated(request.param):
+        if (reason := refusal("adam", request.param)) is not None:
+            pytest.skip(reason)
+        yield request.param
 
 
 def adam_lists(dtype=torch.float32, device="cpu"):
@@ -26,15 +27,15 @@ def adam_lists(dtype=torch.float32, device="cpu"):
     return [*big, *([torch.zeros((), device=device) for _ in range(2)] for _ in range(2))]
 
 
-def lowrank_lists(rule, side, dtype=torch.float32):
-    p = make(6, 9, 2, side, rule, dtype, count=2)
+def lowrank_lists(rule, side, dtype=torch.float32, backend=None):
+    p = make(6, 9, 2, side, rule, dtype, count=2, backend=backend)
     state = (p.exp_avgs, p.exp_avg_sqs, p.steps, p.skipped, p.limiters, p.bases_right)
     return [p.params, p.grads, p.bases, *state]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def test_opcheck_adam(served, dtype):
-    lists = adam_lists(dtype)
+    lists = adam_lists(dtype, device_of(served))
     lists[2:4] = [[t.float() for t in tensors] for tensors in lists[2:4]]
     options = dict(lr=torch.tensor(0.1), skip_nonfinite=True, backend=served, **NUMBERS)
     torch.library.opcheck(torch.ops.subkern.adam_.default, tuple(lists), options)
@@ -46,7 +47,7 @@ def test_opcheck_lowrank_adam(served, rule, dtype):
     for side in ("left", "full"):
         options = dict(lr=torch.tensor(0.1), side=side, rule=rule, skip_nonfinite=True)
         options |= dict(backend=served, **NUMBERS, **LOWRANK)
-        lists = tuple(lowrank_lists(rule, side, dtype))
+        lists = tuple(lowrank_lists(rule, side, dtype, served))
         torch.library.opcheck(torch.ops.subkern.lowrank_adam_.default, lists, options)
 
 
@@ -63,7 +64,7 @@ def test_compile_adam(served):
         adam_(*lists, lr=0.1, weight_decay=0.1, backend=served)
         return lists[0][0] * 2
 
-    lists = adam_lists()
+    lists = adam_lists(device=device_of(served))
     eager = clone(lists)
     expected = function(*eager)
     got = torch.compile(function, fullgraph=True)(*lists)
@@ -77,7 +78,7 @@ def test_compile_lowrank_adam(served):
         lowrank_adam_(*lists, lr=0.1, rule="fira", side="left", scale=0.25, backend=served)
         return lists[0][0] * 2
 
-    lists = lowrank_lists("fira", "left")
+    lists = lowrank_lists("fira", "left", backend=served)
     eager = clone(lists)
     expected = function(*eager)
     got = torch.compile(function, fullgraph=True)(*lists)

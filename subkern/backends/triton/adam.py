@@ -45,9 +45,10 @@ def adam_(**call: Any) -> None:
     # Tensors that start at odd addresses get launches of their own: theirs are the slow loads.
     groups: dict[tuple[int, int], list[int]] = {}
     for i in range(len(call["params"])):
-        vectors = (_vector(call["params"][i], call["grads"][i]),)
-        vectors += (_vector(call["exp_avgs"][i], call["exp_avg_sqs"][i]),)
-        groups.setdefault(vectors, []).append(i)
+        params, moments = (
+            _vector(*(call[name][i] for name in names)) for names in (LISTS[:2], LISTS[2:4])
+        )
+        groups.setdefault((params, moments), []).append(i)
     for (vector, state_vector), members in groups.items():
         _step({k: [call[k][i] for i in members] for k in LISTS}, call, vector, state_vector)
 

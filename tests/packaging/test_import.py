@@ -22,7 +22,7 @@ print(json.dumps({
     "file": subkern.__file__,
     "version": subkern.__version__,
     "threads": threads() - before,
-    "triton": sorted(n for n in new if n.split(".")[0] == "triton" or "triton_kernels" in n),
+    "triton": sorted(n for n in new if n.split(".")[0] in ("triton", "triton_kernels")),
     "cuda": torch.cuda.is_initialized(),
     "processes": events,
     "warnings": [str(w.message) for w in caught],

@@ -103,11 +103,13 @@ def slice_length(tile: Tile, length: int, count: int) -> int:
     return round_up(ceil_div(length, count), tile.k)
 
 
-def moments_tile(by_column: bool) -> Tile:
+def moments_tile(by_column: bool, rank: int) -> Tile:
     """Tile of R in the stage between the products: a narrow band of canonical columns.
 
     Narrow bands make many programs of a matrix; 16 float32 are still two whole sectors.
     """
+    if rank <= 16:  # wide instead of mostly empty
+        return Tile(16, 64, 1, 4, 1) if by_column else Tile(64, 16, 1, 4, 1)
     return Tile(64, 16, 1, 4, 1) if by_column else Tile(8, 128, 1, 4, 1)
 
 

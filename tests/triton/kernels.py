@@ -91,7 +91,7 @@ CALLS = {
     "left-galore-bf16-fused": Call(_LOW, (4096, 11008, 256), BF16, skip=False),
     "right-fira-bf16": Call(_LOW, (4096, 4096, 256), BF16, "right", "fira", basic=True, blocks=2),
     "left-fira-bf16-odd": Call(_LOW, (2048, 5461, 512), BF16, "left", "fira", vector=2),
-    "right-galore-bf16-odd": Call(_LOW, (5461, 2047, 37), BF16, "right", vector=2),
+    "right-galore-bf16-odd": Call(_LOW, (5461, 2047, 13), BF16, "right", vector=2),
     "full-fira-bf16": Call(_LOW, (1024, 1024, 64), BF16, "full", "fira"),
     "left-fira-fp32": Call(_LOW, (4096, 4096, 256), FP32, "left", "fira", basic=True),
     "right-galore-fp32-odd": Call(_LOW, (1025, 2047, 63), FP32, "right", vector=4),

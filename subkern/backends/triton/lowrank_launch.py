@@ -46,7 +46,7 @@ def moments(plan: Plan, chunk: Chunk, scratch: Scratch) -> None:
     from subkern.triton_kernels.lowrank_adam_moments import _lowrank_adam_moments_kernel
 
     across, along = (plan.cols, plan.rows) if plan.column_axis == 1 else (plan.rows, plan.cols)
-    tile = moments_tile(plan.column_axis == 1)
+    tile = moments_tile(plan.column_axis == 1, plan.rank)
     band, stride = (tile.n, tile.m) if plan.column_axis == 1 else (tile.m, tile.n)
     bands = ceil_div(across, band)
     # Without norms along the canonical columns each tile is a program of its own.

@@ -22,9 +22,10 @@ from subkern.bench.cases import all_cases
 from subkern.bench.lowrank_adam import RULES
 from subkern.bench.registry import DTYPES
 
-# An H100 SXM: device-to-device copy (read and written) and bf16 product as measured elsewhere, and
-# the datasheet's rate of fp32 without tensor cores.
+# An H100 SXM: device-to-device copy (read and written) and bf16 product as measured elsewhere, the
+# datasheet's rate of fp32 without tensor cores, and an assumption about its second-level cache.
 COPY_BYTES_S = 3.0e12
+CACHE_BYTES_S = 5.5e12
 RATES = {"bf16": 800e12, "fp32": 67e12}
 STEP_OPTIONS = dict(
     beta1=0.9, beta2=0.999, eps=1e-6, weight_decay=0.0, correct_bias=True, decay="post",
@@ -35,16 +36,18 @@ STEP_OPTIONS = dict(
 
 @dataclass(frozen=True)
 class Stage:
-    """One launch: bytes of tensors and of scratch, and operations."""
+    """One launch: bytes of tensors and of scratch, what multiprocessors and L2 exchange, FLOPs."""
 
     name: str
     tensors: int
     scratch: int
+    cache: int
     flops: int
 
     def seconds(self, dtype: str) -> float:
-        """Predicted: the slower of traffic and arithmetic, scratch counted as traffic."""
-        return floor_s(self.tensors + self.scratch, self.flops, dtype)
+        """Predicted: the slowest of memory (scratch counts), L2 cache and arithmetic."""
+        memory = floor_s(self.tensors + self.scratch, self.flops, dtype)
+        return max(memory, self.cache / CACHE_BYTES_S)
 
 
 def floor_s(nbytes: int, flops: int, dtype: str) -> float:
@@ -56,7 +59,7 @@ def plan_of(rule: str, m: int, n: int, rank: int, dtype: str) -> Any:
     """The plan that the Triton and the CUDA backend follow for such a matrix."""
     from subkern.backends.triton.lowrank_plan import make_plan
 
-    kind, right, k = DTYPES[dtype], m >= n, min(m, n)
+    kind, right, k = DTYPES[dtype], right_of(m, n), min(m, n)
     call = STEP_OPTIONS | {
         "params": [torch.empty(m, n, dtype=kind, device="meta")],
         "bases": [torch.empty(k, rank, dtype=kind, device="meta")],
@@ -76,12 +79,22 @@ def stages(rule: str, m: int, n: int, rank: int, dtype: str) -> list[Stage]:
     partials, moments = 4 * plan.slices * low, 16 * rank * q
     copies = low * item * (2 if plan.fira else 1)
     squares = 4 * plan.square_slices * plan.columns if plan.fira else 0
-    product = 2 * m * n * rank
+    product, weights = 2 * m * n * rank, (3 if plan.fira else 2) * whole
+    # Fira forms D from N and R, which lie where the weights' larger dimension is.
+    tile, sums = plan.update.tile, plan.project
+    low_rank = (tile.m if right_of(m, n) else tile.n) if plan.fira else 0
+    operands = plan.update.tiles * (tile.m + tile.n + low_rank) * rank * item
+    read = sums.tiles * (sums.tile.m + sums.tile.n) * sums.length * item
     return [
-        Stage("project", whole + basis, partials + squares, product),
-        Stage("moments", moments, partials + squares + copies, 0),
-        Stage("update", (3 if plan.fira else 2) * whole + basis, copies, product),
+        Stage("project", whole + basis, partials + squares, read + partials + squares, product),
+        Stage("moments", moments, partials + squares + copies, 0, 0),
+        Stage("update", weights + basis, copies, operands + weights, product),
     ]
+
+
+def right_of(m: int, n: int) -> bool:
+    """Whether the standard rule projects an m x n gradient on the right."""
+    return m >= n
 
 
 def _ms(seconds: float) -> str:

@@ -84,6 +84,18 @@ def test_stages_by_hand():
     assert fira.scratch == 2 * update.scratch
 
 
+def test_cache_traffic_by_hand():
+    """Every 128 x 128 tile reads both of its operands; a stage may be bound by that."""
+    m, n, r = 4096, 11008, 256
+    project, _, update = predict.stages("galore", m, n, r, "bf16")
+    tiles = (n // 128) * (r // 128)
+    assert project.cache == tiles * 2 * 128 * m * 2 + project.scratch
+    assert update.cache == (m // 128) * (n // 128) * 2 * 128 * r * 2 + 2 * m * n * 2
+    assert update.seconds("bf16") == update.cache / predict.CACHE_BYTES_S
+    fira = predict.stages("fira", m, n, r, "bf16")[2]
+    assert fira.cache == update.cache + (m // 128) * (n // 128) * 128 * r * 2 + m * n * 2
+
+
 def test_write_then_check(tmp_path, monkeypatch, capsys):
     def missing():
         raise predict_kernels.MissingCompilerError("made-up reason")

@@ -123,6 +123,16 @@ def test_odd_widths_in_views(side, layout, guard):
         check_steps(views, BACKEND, steps=1)
 
 
+def test_strides_that_overflow_a_tile_are_refused():
+    """Pages are touched by no one: the refusal comes before any kernel."""
+    longest = lowrank_adam.LONGEST_STRIDE
+    for n, served in ((longest - 1, True), (longest, False)):
+        W, M = torch.empty(2, n, dtype=torch.bfloat16), torch.empty(1, n)
+        lists = dict(params=[W], grads=[W], bases=[W[:, :1].clone()])
+        reason = lowrank_adam.can_serve(**lists, exp_avgs=[M], exp_avg_sqs=[M])
+        assert (reason is None) == served, reason
+
+
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 @pytest.mark.parametrize("rule", ["galore", "fira"])
 @pytest.mark.parametrize("side", ["left", "right", "full"])

@@ -24,6 +24,8 @@ Moments = Callable[[Plan, Chunk, Scratch], None]
 
 # Parameters of one chunk, at most: z of a launch grid ends at 65535.
 MOST = 4096
+# Offsets within a tile of 128 rows are int32 in the kernels.
+LONGEST_STRIDE = (1 << 31) // 128
 
 
 def can_serve(
@@ -47,6 +49,10 @@ def can_serve(
         return "needs bases with unit stride along rows or columns"
     if not all(t.is_contiguous() for t in (*exp_avgs, *exp_avg_sqs)):
         return "needs contiguous moments"
+    lists = (params, grads, bases, bases_right, exp_avgs)
+    longest = max((s for tensors in lists for t in tensors for s in t.stride()), default=0)
+    if longest >= LONGEST_STRIDE:
+        return f"needs strides below {LONGEST_STRIDE} elements, got {longest}"
     return None
 
 

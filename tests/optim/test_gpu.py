@@ -179,6 +179,18 @@ def test_launches_of_a_step(backend, cls, proj_type):
     assert buckets <= launches() - before <= buckets * (5 if proj_type == "full" else 3) + 2
 
 
+def test_a_device_that_is_not_the_current_one(backend):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    here = Run(METHODS[1]).steps(3)
+    with torch.cuda.device(1):
+        there = Run(METHODS[1])
+    there.steps(3)  # with device 0 current
+    assert all(p.device.index == 1 for p in there.params)
+    for p, q in zip(here.params, there.params, strict=True):
+        torch.testing.assert_close(p.cpu(), q.cpu())
+
+
 def test_zero_first_gradient_is_made_good(backend):
     run = Run(METHODS[1])
     run.optimizer.step()

@@ -1,5 +1,6 @@
 """What is particular to lowrank_adam in Triton: slices, chunks, fusion, scratch, skips."""
 
+import contextlib
 import dataclasses
 from collections import Counter
 
@@ -9,6 +10,7 @@ from sktest.backends import refusal
 from sktest.lowrank import WRITTEN, check_steps, compare, make
 
 from subkern.backends.triton import launch, lowrank_adam, lowrank_launch, lowrank_plan
+from subkern.ops import adam_
 
 if (reason := refusal("lowrank_adam", "triton")) is not None:
     pytest.skip(reason, allow_module_level=True)
@@ -112,6 +114,29 @@ def test_launches_per_chunk(side, launches, rule):
     one, many = (problem(9, 14, 2, side, rule, count=count) for count in (1, 3))
     for each in (one, many):
         assert count_launches(lambda each=each: each.step(BACKEND)) == launches
+
+
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("side", ["left", "full"])
+def test_launches_go_to_the_device_of_the_parameters(side, skip, monkeypatch):
+    """Triton launches on the current device, which need not be theirs; two GPUs: test_gpu.py."""
+    current, seen = [], []
+
+    @contextlib.contextmanager
+    def on(device):
+        current.append(device)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(launch, "on", on)
+    monkeypatch.setattr(launch, "run", lambda *_, **__: seen.append(list(current)))
+    problem(9, 14, 2, side).step(BACKEND, skip_nonfinite=skip)
+    where = problem(2, 2, 1, side).params[0].device
+    W, G, M, V = ([torch.zeros(5, device=where)] for _ in range(4))
+    t, skips = ([torch.zeros((), device=where)] for _ in range(2))
+    adam_(W, G, M, V, t, skips, lr=0.1, backend=BACKEND)
+    assert seen
+    assert all(devices == [where] for devices in seen)
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "transposed", "offset"])

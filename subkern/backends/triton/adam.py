@@ -49,8 +49,9 @@ def adam_(**call: Any) -> None:
             _vector(*(call[name][i] for name in names)) for names in (LISTS[:2], LISTS[2:4])
         )
         groups.setdefault((params, moments), []).append(i)
-    for (vector, state_vector), members in groups.items():
-        _step({k: [call[k][i] for i in members] for k in LISTS}, call, vector, state_vector)
+    with launch.on(call["params"][0].device):
+        for (vector, state_vector), members in groups.items():
+            _step({k: [call[k][i] for i in members] for k in LISTS}, call, vector, state_vector)
 
 
 def _vector(*tensors: Tensor) -> int:

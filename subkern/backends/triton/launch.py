@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from typing import Any
+
+import torch
 
 # a * b + c in one rounding, said aloud because Triton changes its default in 3.10.
 OPTIONS = {"enable_fp_fusion": True}
 
 _counts: Counter[str] = Counter()
+
+
+def on(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Context in which :func:`run` launches on ``device``: Triton knows the current one alone."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def run(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:

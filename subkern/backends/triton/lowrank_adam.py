@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from subkern.backends.registry import register
+from subkern.backends.triton import launch
 from subkern.backends.triton.lowrank_launch import moments, project, update
 from subkern.backends.triton.lowrank_plan import (
     Chunk,
@@ -69,12 +70,13 @@ def step(call: Mapping[str, Any], moments: Moments, most: int = MOST) -> None:
             count.add_(1)
         return
     plan = make_plan(call)
-    for chunk in make_chunks(plan, call, most):
-        scratch = make_scratch(plan, chunk.count)
-        project(plan, chunk, scratch)
-        if not plan.fused:
-            moments(plan, chunk, scratch)
-        update(plan, chunk, scratch)
+    with launch.on(plan.device):
+        for chunk in make_chunks(plan, call, most):
+            scratch = make_scratch(plan, chunk.count)
+            project(plan, chunk, scratch)
+            if not plan.fused:
+                moments(plan, chunk, scratch)
+            update(plan, chunk, scratch)
 
 
 @register("lowrank_adam", "triton", can_serve)

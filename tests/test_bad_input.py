@@ -132,6 +132,7 @@ SHARED = [
     ("lr-bool", setting(lr=True), TypeError, "lr"),
     ("lr-none", setting(lr=None), TypeError, "lr"),
     ("lr-two", setting(lr=torch.ones(2)), ValueError, "lr"),
+    ("lr-elsewhere", setting(lr=torch.ones((), device="meta")), ValueError, "lr"),
     ("lr-int-tensor", setting(lr=torch.ones((), dtype=torch.int64)), TypeError, "lr"),
     ("betas-one", setting(betas=(0.9, 1.0)), ValueError, "betas[1]"),
     ("betas-negative", setting(betas=(-0.1, 0.9)), ValueError, "betas[0]"),

@@ -95,6 +95,13 @@ def check_scalar(op: str, name: str, value: Tensor) -> None:
         raise ValueError(f"{op}: {name} must have one element, got shape {tuple(value.shape)}")
 
 
+def check_rate_device(op: str, lr: object, device: torch.device) -> None:
+    """A learning rate is read by the host from the CPU, or by the kernels beside the parameters."""
+    if isinstance(lr, Tensor) and lr.device.type != "cpu" and lr.device != device:
+        places = "the CPU" if device.type == "cpu" else f"the CPU or {device}"
+        raise ValueError(f"{op}: lr must be on {places}, got {lr.device}")
+
+
 def check_backend(op: str, backend: str | None) -> str:
     """The backend as the torch ops take it: "" picks."""
     if backend is None:

@@ -15,6 +15,7 @@ from subkern.ops._checks import (
     check_like,
     check_list,
     check_number,
+    check_rate_device,
     check_scalar,
 )
 from subkern.ops._library import define_list_op, scalar_tensor
@@ -88,7 +89,7 @@ def adam_(
         exp_avg_sqs: V, like ``exp_avgs``; modified in place.
         steps: float32 0-dim tensors, t before this step; modified in place.
         skipped: float32 0-dim tensors, count of skipped steps; modified in place.
-        lr: learning rate, a number or a one-element tensor (read at every call).
+        lr: learning rate, a number or a one-element tensor on the CPU or beside the parameters.
         betas: decay rates of the moments, each in [0, 1).
         eps: added to the uncorrected root, >= 0.
         weight_decay: decoupled weight decay, >= 0.
@@ -133,6 +134,7 @@ def adam_(
         check_like("adam", "exp_avg_sqs", [v], p.shape, state_dtype, device, i)
     check_like("adam", "steps", steps, (), torch.float32, device)
     check_like("adam", "skipped", skipped, (), torch.float32, device)
+    check_rate_device("adam", lr, device)
     with torch.no_grad():
         _op(
             params,

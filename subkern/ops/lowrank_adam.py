@@ -15,6 +15,7 @@ from subkern.ops._checks import (
     check_like,
     check_list,
     check_number,
+    check_rate_device,
 )
 from subkern.ops._library import define_list_op, scalar_tensor
 from subkern.ops.adam import check_adam_numbers
@@ -126,7 +127,7 @@ def lowrank_adam_(
         skipped: float32 0-dim tensors, count of skipped steps; modified in place.
         limiters: fira only: float32 0-dim tensors, prev (0 before the first); modified in place.
         bases_right: side="full" only: Q, n x r.
-        lr: learning rate, a number or a one-element tensor (read at every call).
+        lr: learning rate, a number or a one-element tensor on the CPU or beside the parameters.
         betas: decay rates of the moments, each in [0, 1).
         eps: added to the uncorrected root, >= 0.
         weight_decay: decoupled weight decay, >= 0.
@@ -178,6 +179,7 @@ def lowrank_adam_(
     if not count:
         return
     _check_shapes(params, bases, side, lists)
+    check_rate_device(op, lr, params[0].device)
     with torch.no_grad():
         _op(
             params,

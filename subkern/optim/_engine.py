@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from subkern.ops._checks import check_rate_device
 from subkern.ops.adam import adam_
 from subkern.ops.lowrank_adam import lowrank_adam_, lowrank_shape
 from subkern.optim._checkpoint import restore_exactly
@@ -16,7 +17,6 @@ from subkern.optim._groups import (
     check_gradient,
     check_group,
     check_parameters,
-    check_rate_device,
     rename_aliases,
     side_of,
     warn_clamped_ranks,
@@ -33,8 +33,8 @@ class LowRankOptimizer(torch.optim.Optimizer):
 
     Further group keys, each also a keyword of the constructor that sets the default:
 
-    - ``basis``: "warm" (randomized first, then one power iteration from the last basis), "rsvd", or
-      "svd" (exact, as published);
+    - ``basis``: "warm" (randomized first, then two power iterations from the last basis),
+      "rsvd", or "svd" (exact, as published);
     - ``basis_dtype``: storage of the basis, None for the parameter's dtype;
     - ``states``: "fp32" moments, or "reference" (the parameter's dtype, as published);
     - ``phase``: "reference" refreshes on calls 1, gap + 1, ...; "staggered" spreads the refreshes
@@ -53,6 +53,7 @@ class LowRankOptimizer(torch.optim.Optimizer):
     no refresh, and counts no calls: take one step before it, and refresh between replays::
 
         opt = GaLoreAdamW(groups, lr=torch.tensor(0.01, device="cuda"), capturable=True)
+        graph = torch.cuda.CUDAGraph()
         ...                              # a step or two on a side stream, as CUDA graphs ask for
         opt.zero_grad(set_to_none=True)  # the capture makes gradients of its own
         with torch.cuda.graph(graph):
@@ -206,7 +207,7 @@ class LowRankOptimizer(torch.optim.Optimizer):
             for i, p in enumerate(group["params"]):
                 if p.grad is not None:
                     check_gradient(self._name, p, "rank" in group)
-                    check_rate_device(self._name, group["lr"], p)
+                    check_rate_device(self._name, group["lr"], p.device)
                     entries.append((p, number, i, first + i))
             first += len(group["params"])
         return [self._entry(*entry, capturing) for entry in entries]

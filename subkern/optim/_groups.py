@@ -157,9 +157,3 @@ def check_gradient(op: str, p: Tensor, projected: bool) -> None:
         raise ValueError(
             f"{op}: gradients must be matrices in a group with rank, got shape {tuple(grad.shape)}"
         )
-
-
-def check_rate_device(op: str, lr: float | Tensor, p: Tensor) -> None:
-    """A learning rate is read on the host from the CPU, or by the kernels where ``p`` lives."""
-    if isinstance(lr, Tensor) and lr.device.type != "cpu" and lr.device != p.device:
-        raise ValueError(f"{op}: lr must be on the CPU or on {p.device}, got {lr.device}")

@@ -91,7 +91,7 @@ def decide_cuda() -> tuple[str | None, str]:
     if nvcc is not None:
         failure = f"{nvcc} does not work: {failure}"
     if wish == "1":
-        raise RuntimeError(f"build: SUBKERN_CUDA=1 must have a working nvcc, but {failure}")
+        raise RuntimeError(f"build: SUBKERN_CUDA=1 must have a working nvcc, got none: {failure}")
     return None, failure
 
 

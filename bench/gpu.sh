@@ -19,7 +19,7 @@ usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "${BASH_SOURCE[0]}"; }
 seconds=480
 while [[ ${1-} == -* ]]; do
     case $1 in
-        --seconds) seconds=${2-}; shift 2 || exit 2 ;;
+        --seconds) seconds=${2-}; shift $(($# > 1 ? 2 : 1)) ;;
         -h | --help) usage; exit 0 ;;
         *) echo "bench/gpu.sh: unknown option $1" >&2; exit 2 ;;
     esac

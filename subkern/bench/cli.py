@@ -20,16 +20,15 @@ from subkern.bench.runner import run
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def _writable(text: str) -> Path:
     path = Path(text)
     if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"the folder of {text} must exist")
+        raise argparse.ArgumentTypeError(f"must be in a folder that exists, got {text!r}")
     return path
 
 
@@ -84,7 +83,7 @@ def _start_again_tuned(argv: Sequence[str]) -> NoReturn:
 def _print_list(cases: Sequence[Case]) -> None:
     width = max(len(case.name) for case in cases)
     for case in cases:
-        print(f"{case.name:{width}}  {case.bytes / 2**20:9.1f} MB  {case.flops / 1e9:8.2f} GFLOP")
+        print(f"{case.name:{width}}  {case.bytes / 1e6:9.1f} MB  {case.flops / 1e9:8.2f} GFLOP")
 
 
 class Progress:

@@ -22,8 +22,8 @@ from subkern.bench.cases import all_cases
 from subkern.bench.lowrank_adam import RULES
 from subkern.bench.registry import DTYPES
 
-# An H100 SXM: device-to-device copy (read and written) and bf16 product as measured elsewhere, the
-# datasheet's rate of fp32 without tensor cores, and an assumption about its second-level cache.
+# Assumed of an H100 SXM: a copy (read and written), what the L2 cache moves, the bf16 product. The
+# rate of fp32 is its datasheet's, without tensor cores.
 COPY_BYTES_S = 3.0e12
 CACHE_BYTES_S = 5.5e12
 RATES = {"bf16": 800e12, "fp32": 67e12}
@@ -184,6 +184,8 @@ def main(argv: Sequence[str]) -> int:
     mode.add_argument("--check", action="store_true", help="compare the tables with the page")
     parser.add_argument("page", nargs="?", type=Path, default=Path("docs/gpu.md"))
     options = parser.parse_args(argv)
+    if (options.write or options.check) and not options.page.is_file():
+        parser.error(f"page must be a file, got {options.page}")
     page = options.page.read_text() if options.write or options.check else ""
     stale = []
     for name, build in SECTIONS.items():

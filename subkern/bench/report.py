@@ -30,7 +30,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "GFLOP/s": lambda row: _number(row.gflop_s, ".0f") if row.flops else "",
     "floor ms": lambda row: _number(row.floor_ms, ".3f"),
     "of peak": lambda row: "" if row.peak_share is None else f"{100 * row.peak_share:.0f}%",
-    "transient MB": lambda row: _number(row.transient_bytes, ".2f", 2**20),
+    "transient MB": lambda row: _number(row.transient_bytes, ".2f", 1e6),
     "energy": lambda row: _number(row.energy, ".4f"),
     "backend": lambda row: row.backend,
 }

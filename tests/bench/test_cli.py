@@ -52,8 +52,8 @@ def test_list_filters(capsys):
         (["--match", "nope"], "must leave a case"),
         (["--dtype", "fp8"], "invalid choice"),
         (["--threads", "0"], "at least 1"),
-        (["--threads", "two"], "invalid"),
-        (["--csv", "/no/such/folder/a.csv"], "must exist"),
+        (["--threads", "two"], "whole number"),
+        (["--csv", "/no/such/folder/a.csv"], "folder that exists"),
         (["--unknown"], "unrecognized"),
     ],
 )

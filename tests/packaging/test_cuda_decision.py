@@ -49,7 +49,7 @@ def test_no_nvcc(setup, monkeypatch, wish):
     monkeypatch.setenv("CUDACXX", "no-such-nvcc")
     assert setup.decide_cuda() == (None, "nvcc was not found")
     monkeypatch.setenv("SUBKERN_CUDA", "1")
-    with pytest.raises(RuntimeError, match="working nvcc, but nvcc was not found"):
+    with pytest.raises(RuntimeError, match="working nvcc, got none: nvcc was not found"):
         setup.decide_cuda()
 
 

@@ -20,7 +20,7 @@ LARGE = ((4096, 4096), (4096, 11008))
 WIDTHS = ((2048, 5464), (2048, 5461))
 RANKS = (256, 128, 512, 1024)
 FIRST_RANK = RANKS[0]
-# Dense AdamW reads and writes less than a low-rank step multiplies beyond this rank.
+# Highest rank with a budget against dense AdamW: near 930 the products alone take as long.
 DENSE_RANK = 256
 ODD, EVEN = "2048x5461", "2048x5464"
 SPEEDUP = {"galore": 1.4, "fira": 2.0}

@@ -25,7 +25,7 @@ def can_serve(
     if (reason := refusal(params, exp_avgs)) is not None:
         return reason
     for group in zip(params, grads, exp_avgs, exp_avg_sqs, strict=True):
-        if all(t.is_contiguous() for t in group):  # the common case, at a tenth of the price
+        if all(t.is_contiguous() for t in group):  # the common case, and the cheaper question
             continue
         if not all(is_dense(t) for t in group) or len({t.stride() for t in group}) > 1:
             return "needs each parameter, gradient and moments dense with the same strides"

@@ -148,6 +148,17 @@ def test_odd_widths_in_views(side, layout, guard):
         check_steps(views, BACKEND, steps=1)
 
 
+@pytest.mark.parametrize("skip", [True, False], ids=["stage", "fused"])
+@pytest.mark.parametrize(("shape", "side"), [((24, 1, 8), "left"), ((24, 5, 1), "right")])
+def test_a_column_of_moments_laid_out_as_a_row(shape, side, skip):
+    """A transposed row is contiguous too, with stride 1 along the column."""
+    column = problem(*shape, side)
+    moments = ("exp_avgs", "exp_avg_sqs")
+    column = column.mapped(lambda t: t.new_empty(t.shape[::-1]).T.copy_(t), moments)
+    assert all(t.is_contiguous() and t.stride() == (1, len(t)) for t in column.exp_avgs)
+    check_steps(column, BACKEND, steps=1, skip_nonfinite=skip)
+
+
 def test_strides_that_overflow_a_tile_are_refused():
     """Pages are touched by no one: the refusal comes before any kernel."""
     longest = lowrank_adam.LONGEST_STRIDE

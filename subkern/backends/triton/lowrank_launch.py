@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -234,11 +235,15 @@ def _numbers(plan: Plan) -> dict[str, float]:
 
 def _adam_facts(plan: Plan, chunk: Chunk) -> dict[str, Any]:
     """What kernels that update the moments know when they are compiled."""
+    layouts = chunk.layouts
     return dict(
         M_LIST=ROWS["exp_avgs"],
         V_LIST=ROWS["exp_avg_sqs"],
         STEP_LIST=ROWS["steps"],
-        M_VECTOR=min(chunk.layouts[name].vector for name in ("exp_avgs", "exp_avg_sqs")),
+        # The kernels walk rows. A contiguous column may be laid out as a row, by its strides.
+        M_VECTOR=math.gcd(
+            plan.cols, *(layouts[name].vector for name in ("exp_avgs", "exp_avg_sqs"))
+        ),
         LR_TENSOR=plan.lr_tensor is not None,
         CORRECT_BIAS=plan.correct_bias,
         POST_DECAY=plan.post_decay,

@@ -76,6 +76,21 @@ def test_chunks_do_not_change_bits(side, rule, monkeypatch):
     assert_same_bits(together, apart, "the chunks")
 
 
+def test_what_chunks_share_is_made_once(monkeypatch):
+    """Chunks of one size use one scratch, the stages of a chunk one table: both cost host time."""
+    made, tables = [], []
+    make_scratch, table = lowrank_adam.make_scratch, lowrank_plan.table
+    monkeypatch.setattr(
+        lowrank_adam, "make_scratch", lambda *of: made.append(of) or make_scratch(*of)
+    )
+    monkeypatch.setattr(lowrank_plan, "table", lambda *of: tables.append(of) or table(*of))
+    five = problem(30, 41, 3, "full", "fira", count=5)
+    step = lowrank_adam.step
+    monkeypatch.setattr(lowrank_adam, "step", lambda *of: step(*of, most=2))
+    five.step(BACKEND)
+    assert ([count for _, count in made], len(tables)) == ([2, 1], 3)
+
+
 @pytest.mark.parametrize("dtype", [FP32, BF16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("side", ["left", "right", "full"])
 def test_scratch_is_what_the_plan_counts(side, dtype, monkeypatch):

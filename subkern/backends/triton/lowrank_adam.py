@@ -70,9 +70,12 @@ def step(call: Mapping[str, Any], moments: Moments, most: int = MOST) -> None:
             count.add_(1)
         return
     plan = make_plan(call)
+    scratch: Scratch | None = None
     with launch.on(plan.device):
         for chunk in make_chunks(plan, call, most):
-            scratch = make_scratch(plan, chunk.count)
+            # Chunks run one after the other: the next one takes over what the last one has used.
+            if scratch is None or scratch.counters.numel() != chunk.count:
+                scratch = make_scratch(plan, chunk.count)
             project(plan, chunk, scratch)
             if not plan.fused:
                 moments(plan, chunk, scratch)

@@ -18,7 +18,6 @@ from subkern.backends.triton.lowrank_plan import (
     Product,
     Scratch,
 )
-from subkern.backends.triton.tables import table
 from subkern.triton_kernels.configs import Tile, ceil_div, moments_tile, round_up, update_parts
 
 # Rows of the address table.
@@ -55,7 +54,7 @@ def moments(plan: Plan, chunk: Chunk, scratch: Scratch) -> None:
     launch.run(
         _lowrank_adam_moments_kernel,
         (bands, ceil_div(along, part), chunk.count),
-        table_ptr=_table(plan, chunk),
+        table_ptr=chunk.table,
         partials_ptr=scratch.partials,
         flags_ptr=scratch.tile_flags,
         squares_ptr=_present(scratch.squares, scratch),
@@ -120,7 +119,7 @@ def _product(
     launch.run(
         _lowrank_adam_project_kernel,
         (product.tiles, product.slices, chunk.count),
-        table_ptr=_table(plan, chunk),
+        table_ptr=chunk.table,
         x_ptr=scratch.direction if scratch.wide is None else scratch.wide,
         out_ptr=target,
         flags_ptr=scratch.tile_flags,
@@ -167,7 +166,7 @@ def _apply(
     launch.run(
         _lowrank_adam_update_kernel,
         (product.tiles, chunk.count),
-        table_ptr=_table(plan, chunk),
+        table_ptr=chunk.table,
         direction_ptr=direction,
         lowrank_ptr=direction if scratch.lowrank is None else scratch.lowrank,
         phi_ptr=_present(scratch.phi, scratch),
@@ -198,11 +197,6 @@ def _apply(
         PARTS=update_parts(plan.dtype.itemsize),
         **_blocks(product.tile),
     )
-
-
-def _table(plan: Plan, chunk: Chunk) -> Tensor:
-    absent = [0] * chunk.count
-    return table([chunk.addresses.get(name, absent) for name in ROWS], plan.device)
 
 
 def _present(found: Tensor | None, scratch: Scratch) -> Tensor:

@@ -6,6 +6,7 @@ shapes, strides and alignment: every stage is one launch for all of them.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from subkern.backends.triton.tables import table
 from subkern.reference.lowrank_adam import residual_is_roundoff
 from subkern.triton_kernels.configs import (
     Tile,
@@ -169,6 +171,13 @@ class Chunk:
     tensors: Mapping[str, Sequence[Tensor]]
     addresses: Mapping[str, Sequence[int]]
     layouts: Mapping[str, Layout]
+
+    @functools.cached_property
+    def table(self) -> Tensor:
+        """The addresses beside the parameters, a row for each of the lists (zeros if absent)."""
+        absent = [0] * self.count
+        rows = [self.addresses.get(name, absent) for name in (*LISTS, *SCALAR_LISTS)]
+        return table(rows, self.tensors["params"][0].device)
 
 
 @dataclass(frozen=True)

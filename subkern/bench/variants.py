@@ -87,7 +87,8 @@ def ours(
 
     kind = {"galore": optim.GaLoreAdamW, "fira": optim.FiraAdamW}[rule]
     parameters = problem.parameters()
-    optimizer = kind(groups(problem, parameters, "scale", recipe.scale), lr=recipe.lr)
+    made = groups(problem, parameters, "scale", recipe.scale)
+    optimizer = kind(made, lr=recipe.lr, capturable=True)
 
     def refresh() -> None:
         # With a gap of one every call is due; the price of the switch is nanoseconds.

@@ -18,6 +18,7 @@ from subkern.bench.runner import run
 from subkern.bench.targets import FLOOR, Target, count, energy_verdict
 from subkern.bench.timer import Timing
 from subkern.bench.variants import one_backend
+from subkern.optim import _engine
 
 SMALL = Llama(hidden=16, intermediate=24, layers=1, rank=8, vocabulary=20)
 TINY = {"llama-1b": SMALL, "llama-7b": SMALL}
@@ -139,6 +140,16 @@ def test_a_backend_by_its_name_is_verified(backend):
     with variant.context():
         assert variant.verify() is None
     assert (variant.name, variant.backend) == (backend, backend)
+
+
+@pytest.mark.parametrize("rule", ["galore", "fira"])
+def test_our_step_may_be_captured(rule, monkeypatch):
+    """Short steps are timed as replays of a graph, which the optimizer has to allow."""
+    problem = Problem(Matrices(((16, 24),), (9,), 4), "fp32")
+    variant = variants.ours(problem, rule, lowrank_adam.RECIPE, "reference", "subkern")
+    variant.step()
+    monkeypatch.setattr(_engine, "is_capturing", lambda: True)
+    variant.step()
 
 
 def test_the_budget_between_two_widths(gpu, monkeypatch):

@@ -152,6 +152,26 @@ def test_capture_and_replay(backend, cls, proj_type, dtype):
     assert all(int(replayed.optimizer.state[p]["refreshes"]) == 2 for p in replayed.matrices)
 
 
+def test_capture_that_makes_its_gradients(backend):
+    """Their addresses are new to it, as after zero_grad(set_to_none=True)."""
+    replayed = Run(METHODS[1], capturable=True, gap=1000).steps(2)
+    eager = Run(METHODS[1], gap=1000).steps(2)
+    sources = [torch.zeros_like(p) for p in replayed.params]
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for p, source in zip(replayed.params, sources, strict=True):
+            p.grad = source + 0
+        replayed.optimizer.step()
+    for seed in (10, 11):
+        eager.fill(seed)
+        for p, source in zip(eager.params, sources, strict=True):
+            source.copy_(p.grad)
+        graph.replay()
+        eager.optimizer.step()
+    for p, q in zip(replayed.params, eager.params, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-5)
+
+
 def test_capture_without_capturable_raises(backend):
     run = Run(METHODS[0]).steps(1)
     refused = pytest.raises(RuntimeError, match="capturable is False")

@@ -77,3 +77,18 @@ def test_tables_are_kept_while_addresses_repeat(monkeypatch):
     assert tables.table([[1, 2]], device, torch.int32).dtype == torch.int32
     assert len(tables._tables) == 2  # the oldest went
     assert tables.table(rows, device) is not first
+
+
+def test_a_capture_takes_its_tables_from_the_reserve(monkeypatch):
+    """Each has memory of its own, which no later table reuses; beyond the reserve it is pinned."""
+    pinned = []
+    monkeypatch.setattr(tables, "_captured", [])
+    monkeypatch.setattr(tables, "_reserve", [torch.empty(80, dtype=torch.uint8)])
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda t: pinned.append(t) or t)
+    cpu, lists = torch.device("cpu"), ([[1, 2**40, 3]], [[4, 5], [6, 7]], [[8]])
+    made = [tables._under_capture(("none",), rows, cpu, torch.int64) for rows in lists]
+    assert not pinned
+    short = tables._under_capture(("none",), [[9, 10, 11]], cpu, torch.int32)
+    assert len(pinned) == 1
+    assert [t.tolist() for t in (*made, short)] == [*lists, [[9, 10, 11]]]
+    assert all(any(t is kept for kept in tables._captured) for t in (*made, short))

@@ -14,6 +14,10 @@ LARGEST = 256
 
 # By content, then by stream: another stream would have to wait for the copy.
 _tables: OrderedDict[tuple, dict[int, Tensor]] = OrderedDict()
+# Pinned bytes that a capture takes its tables from. It cannot always allocate some: CUDA forbids
+# that while a stream is captured, and not every torch lifts the ban for itself.
+RESERVE = 1 << 20
+_reserve: list[Tensor] = []
 # What captured graphs read, on the device and on the host: a graph may be replayed for ever.
 _captured: list[Tensor] = []
 
@@ -30,6 +34,8 @@ def table(
     streams = _tables.setdefault(key, {})
     _tables.move_to_end(key)
     if stream not in streams:
+        if on_gpu and (not _reserve or _reserve[0].numel() < RESERVE // 2):
+            _reserve[:] = [torch.empty(RESERVE, dtype=torch.uint8, pin_memory=True)]
         host = torch.tensor(rows, dtype=dtype)
         streams[stream] = host.pin_memory().to(device, non_blocking=True) if on_gpu else host
         if len(_tables) > LARGEST:
@@ -44,8 +50,17 @@ def _under_capture(
     made = next(iter(_tables.get(key, {}).values()), None)
     if made is None:
         # Not for other graphs: it holds nothing before this one's first replay.
-        host = torch.tensor(rows, dtype=dtype).pin_memory()
+        host = _reserved(torch.tensor(rows, dtype=dtype))
         _captured.append(host)
         made = host.to(device, non_blocking=True)
     _captured.append(made)
     return made
+
+
+def _reserved(values: Tensor) -> Tensor:
+    """The values in pinned memory of their own, from the reserve if it is large enough."""
+    size = -(-values.nbytes // 16) * 16
+    if not _reserve or _reserve[0].numel() < size:
+        return values.pin_memory()
+    host, _reserve[0] = _reserve[0][: values.nbytes], _reserve[0][size:]
+    return host.view(values.dtype).view(values.shape).copy_(values)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 # throughput (FLOP/s, bfloat16 and TF32 taken three times) and what its L2 cache moves (bytes/s).
 PROCESSORS = 132
 MATRIX_RATE = {2: 800e12, 4: 130e12}
-CACHE_RATE = 4e12
+CACHE_RATE = 5.5e12
 
 # A slice of a sum is at least this long: shorter ones move more partial sums than gradient.
 SHORTEST_SLICE = 1024

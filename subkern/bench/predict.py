@@ -21,11 +21,11 @@ from subkern.bench import lowrank_adam_gpu, predict_kernels
 from subkern.bench.cases import all_cases
 from subkern.bench.lowrank_adam import RULES
 from subkern.bench.registry import DTYPES
+from subkern.triton_kernels.configs import CACHE_RATE
 
 # Assumed of an H100 SXM: a copy (read and written), what the L2 cache moves, the bf16 product. The
 # rate of fp32 is its datasheet's, without tensor cores.
 COPY_BYTES_S = 3.0e12
-CACHE_BYTES_S = 5.5e12
 RATES = {"bf16": 800e12, "fp32": 67e12}
 STEP_OPTIONS = dict(
     beta1=0.9, beta2=0.999, eps=1e-6, weight_decay=0.0, correct_bias=True, decay="post",
@@ -47,7 +47,7 @@ class Stage:
     def seconds(self, dtype: str) -> float:
         """Predicted: the slowest of memory (scratch counts), L2 cache and arithmetic."""
         memory = floor_s(self.tensors + self.scratch, self.flops, dtype)
-        return max(memory, self.cache / CACHE_BYTES_S)
+        return max(memory, self.cache / CACHE_RATE)
 
 
 def floor_s(nbytes: int, flops: int, dtype: str) -> float:

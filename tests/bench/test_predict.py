@@ -91,7 +91,7 @@ def test_cache_traffic_by_hand():
     tiles = (n // 128) * (r // 128)
     assert project.cache == tiles * 2 * 128 * m * 2 + project.scratch
     assert update.cache == (m // 128) * (n // 128) * 2 * 128 * r * 2 + 2 * m * n * 2
-    assert update.seconds("bf16") == update.cache / predict.CACHE_BYTES_S
+    assert update.seconds("bf16") == update.cache / predict.CACHE_RATE
     fira = predict.stages("fira", m, n, r, "bf16")[2]
     assert fira.cache == update.cache + (m // 128) * (n // 128) * 128 * r * 2 + m * n * 2
 

@@ -7,7 +7,7 @@ import triton.language as tl
 from sktest.backends import device_of, refusal
 from sktest.tolerance import assert_close
 
-from subkern.backends.triton import tables
+from subkern.backends.triton import support, tables
 
 if (reason := refusal("adam", "triton")) is not None:
     pytest.skip(reason, allow_module_level=True)
@@ -92,3 +92,10 @@ def test_a_capture_takes_its_tables_from_the_reserve(monkeypatch):
     assert len(pinned) == 1
     assert [t.tolist() for t in (*made, short)] == [*lists, [[9, 10, 11]]]
     assert all(any(t is kept for kept in tables._captured) for t in (*made, short))
+
+
+def test_the_interpreter_takes_no_gpu_tensors(monkeypatch):
+    """It copies arguments to the host, but not what an address in a table points to."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    reason = support._device_refusal(torch.device("cuda", 0))
+    assert reason == "serves CPU tensors only under TRITON_INTERPRET=1, got cuda"

@@ -43,9 +43,12 @@ def _interpreter_refusal() -> str | None:
 
 
 def _device_refusal(device: torch.device) -> str | None:
+    interpreting = os.environ.get("TRITON_INTERPRET") == "1"
     if device.type == "cuda":
+        if interpreting:  # it would look up the addresses of the tables on the host
+            return "serves CPU tensors only under TRITON_INTERPRET=1, got cuda"
         return _gpu_refusal(device.index)
-    if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
+    if device.type == "cpu" and interpreting:
         return _interpreter_refusal()
     return f"serves CUDA tensors, or CPU tensors under TRITON_INTERPRET=1, got {device.type}"
 

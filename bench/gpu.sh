@@ -89,13 +89,13 @@ part doctor "$(at_most 60 "$(left)")" "$python" -m subkern doctor --json
 
 workers=()
 if "$python" -c 'import xdist' 2>/dev/null; then workers=(-n "$(at_most 8 "$(nproc)")"); fi
-folders=()
-for folder in tests/ops tests/optim tests/triton tests/cuda tests/bench; do
-    [[ -d $folder ]] && folders+=("$folder")
+places=()
+for place in tests/test_doctor.py tests/ops tests/optim tests/triton tests/cuda tests/bench; do
+    [[ -e $place ]] && places+=("$place")
 done
 part tests "$(at_most 160 $(($(left) - 60)))" \
     "$python" -m pytest -q -m gpu -p no:cacheprovider --continue-on-collection-errors \
-    --junitxml="$work/tests.xml" "${workers[@]}" "${folders[@]}"
+    --junitxml="$work/tests.xml" "${workers[@]}" "${places[@]}"
 
 # The share of what comes after is kept free; a case under way may overrun the budget.
 room=$(($(left) - 110))

@@ -119,4 +119,4 @@ ADAM_WARPS = 4
 
 def adam_chunk(total: int) -> int:
     """Elements of one program; long lists take longer ones, to read fewer flags."""
-    return 32 * ADAM_BLOCK if total > 1 << 24 else 4 * ADAM_BLOCK
+    return (4 if total <= 1 << 24 else 32 if total <= 1 << 28 else 128) * ADAM_BLOCK

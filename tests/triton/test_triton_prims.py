@@ -12,6 +12,7 @@ from subkern.backends.triton import support, tables
 if (reason := refusal("adam", "triton")) is not None:
     pytest.skip(reason, allow_module_level=True)
 
+from subkern.triton_kernels import configs
 from subkern.triton_kernels.prims import sk_cast, sk_dot, sk_float, sk_nonfinite
 
 DEVICE = device_of("triton")
@@ -99,3 +100,10 @@ def test_the_interpreter_takes_no_gpu_tensors(monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     reason = support._device_refusal(torch.device("cuda", 0))
     assert reason == "serves CPU tensors only under TRITON_INTERPRET=1, got cuda"
+
+
+@pytest.mark.parametrize("elements", [1000, 1 << 24, 32000 * 4096, 1 << 28, 128256 * 16384])
+def test_flags_of_a_tensor_are_few(elements):
+    """Every block of Adam's update reads all of them: at most a fifth of what the step moves."""
+    blocks = configs.ceil_div(elements, configs.adam_chunk(elements))
+    assert 4 * blocks**2 <= (3 * 2 + 4 * 4) * elements / 5

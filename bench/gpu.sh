@@ -88,12 +88,12 @@ part build "$(at_most 180 "$(left)")" \
 part doctor "$(at_most 60 "$(left)")" "$python" -m subkern doctor --json
 
 workers=()
-if "$python" -c 'import xdist' 2>/dev/null; then workers=(-n "$(at_most 8 "$(nproc)")"); fi
+if "$python" -c 'import xdist' 2>/dev/null; then workers=(-n "$(at_most 16 "$(nproc)")"); fi
 places=()
 for place in tests/test_doctor.py tests/ops tests/optim tests/triton tests/cuda tests/bench; do
     [[ -e $place ]] && places+=("$place")
 done
-part tests "$(at_most 160 $(($(left) - 60)))" \
+part tests "$(at_most 200 $(($(left) - 60)))" \
     "$python" -m pytest -q -m gpu -p no:cacheprovider --continue-on-collection-errors \
     --junitxml="$work/tests.xml" "${workers[@]}" "${places[@]}"
 

@@ -38,7 +38,7 @@ __device__ __forceinline__ float finish_column(const MomentsArguments& a, int64_
 // The factor on the residual; remembers the norm that was let through.
 __device__ __forceinline__ float limit(const MomentsArguments& a, double norm) {
   float* const previous = a.limiter[blockIdx.y];
-  if (*previous <= 0.0f) {
+  if (!(*previous > 0.0f)) {  // unset; so is a NaN
     *previous = static_cast<float>(norm);
     return 1.0f;
   }

@@ -1,5 +1,8 @@
 """Helpers of the kernels: rounding to bfloat16, products, tables of addresses."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 import triton
@@ -78,6 +81,24 @@ def test_tables_are_kept_while_addresses_repeat(monkeypatch):
     assert tables.table([[1, 2]], device, torch.int32).dtype == torch.int32
     assert len(tables._tables) == 2  # the oldest went
     assert tables.table(rows, device) is not first
+
+
+def test_tables_of_several_threads(monkeypatch):
+    """Steps of two optimizers in two threads share the cache."""
+    monkeypatch.setattr(tables, "_tables", type(tables._tables)())
+    monkeypatch.setattr(tables, "LARGEST", 1)
+    device = torch.device(DEVICE, 0) if DEVICE == "cuda" else torch.device("cpu")
+
+    def hammer(start):
+        return all(tables.table([[start + i]], device).item() == start + i for i in range(3000))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(hammer, range(0, 40000, 10000)))
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_a_capture_takes_its_tables_from_the_reserve(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ RESERVE = 1 << 20
 _reserve: list[Tensor] = []
 # What captured graphs read, on the device and on the host: a graph may be replayed for ever.
 _captured: list[Tensor] = []
+_lock = threading.Lock()  # optimizers of several threads step at once
 
 
 def table(
@@ -27,9 +29,17 @@ def table(
 ) -> Tensor:
     """The rows (equally long) as one matrix of integers on ``device``."""
     key = (dtype, device, len(rows), *(value for row in rows for value in row))
+    with _lock:
+        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            return _under_capture(key, rows, device, dtype)
+        return _cached(key, rows, device, dtype)
+
+
+def _cached(
+    key: tuple, rows: Sequence[Sequence[int]], device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """A table from the cache, copied to the device where it is not there yet."""
     on_gpu = device.type == "cuda"
-    if on_gpu and torch.cuda.is_current_stream_capturing():
-        return _under_capture(key, rows, device, dtype)
     stream = torch.cuda.current_stream(device).cuda_stream if on_gpu else 0
     streams = _tables.setdefault(key, {})
     _tables.move_to_end(key)

@@ -14,8 +14,8 @@ import torch
 
 CAPABILITY = 90
 ROOT = Path(__file__).resolve().parents[2]
-# Rows of the second matrix start at odd elements, as those of LLaMA-1B: no wide access fits them.
-SHAPES, RANK = ((4096, 11008), (2048, 5461)), 256
+# Rows of the last matrix start at odd elements, as those of LLaMA-1B: no wide access fits them.
+SHAPES, RANK = ((4096, 11008), (2048, 5464), (2048, 5461)), 256
 TRITON_COLUMNS = (
     "kernel", "call", "warps", "registers", "shared, KB", "spills, B", "blocks per SM",
     "wgmma", "mma.sync", "async copies", "loads", "stores",

@@ -117,8 +117,8 @@ def lowrank_adam_(
     one to ``skipped``. GaLore: Zhao et al., 2024, arXiv:2403.03507. Fira: Chen et al., 2024,
     arXiv:2410.01623.
 
-    Scratch beyond the arguments: at most 32 MB, or what one parameter takes where that is more: R in
-    float32 (r x max(m, n)), on a GPU also its direction and, for Fira, R once more in the
+    Scratch beyond the arguments: at most 32 MB, or what one parameter takes where that is more: R
+    in float32 (r x max(m, n)), on a GPU also its direction and, for Fira, R once more in the
     parameters' dtype; side="full" adds T = P^T G.
 
     Args:

@@ -8,7 +8,7 @@ from subkern.bench import cli, device, gpu_machine, report, runner
 from subkern.bench.device import CudaDevice, Device
 from subkern.bench.machine import inspect
 from subkern.bench.registry import Case, Setup, Variant
-from subkern.bench.timer import Effort, measure
+from subkern.bench.timer import Effort, Timing, measure
 
 BRIEF = Effort(rounds=4, min_rounds=4, sample_s=0.0)
 
@@ -128,6 +128,16 @@ def test_long_steps_are_not_captured(api, gpu, machine):
     (row,) = runner.run_case(_case([_variant(api, "subkern", 2.0)]), machine, device=gpu)
     assert row.plain_ms is None
     assert "side stream" not in api.log
+
+
+def test_steps_that_keep_the_host_busy_are_timed_as_graphs():
+    def may_show(median, host):
+        return runner._launches_may_show(Timing(median, median, median, 1, 1, host=host))
+
+    assert not may_show(2e-3, 0.9e-3)
+    assert may_show(2e-3, 1.1e-3)
+    assert may_show(0.9e-4, 1e-6)
+    assert not may_show(1.1e-4, None)
 
 
 def test_alone_makes_one_variant_at_a_time(api, gpu, machine):

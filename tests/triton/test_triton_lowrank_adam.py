@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -172,6 +173,17 @@ def test_a_column_of_moments_laid_out_as_a_row(shape, side, skip):
     column = column.mapped(lambda t: t.new_empty(t.shape[::-1]).T.copy_(t), moments)
     assert all(t.is_contiguous() and t.stride() == (1, len(t)) for t in column.exp_avgs)
     check_steps(column, BACKEND, steps=1, skip_nonfinite=skip)
+
+
+def test_several_threads_at_once():
+    together = [problem(40, 70, 5, "left", "fira", seed=seed) for seed in range(4)]
+    alone = [each.clone() for each in together]
+    for each in alone:
+        each.step(BACKEND)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda each: each.step(BACKEND), together))
+    for each, expected in zip(together, alone, strict=True):
+        assert_same_bits(each, expected, "another thread changed a result")
 
 
 def test_strides_that_overflow_a_tile_are_refused():

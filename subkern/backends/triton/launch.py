@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter
 from typing import Any
 
@@ -12,11 +13,13 @@ import torch
 OPTIONS = {"enable_fp_fusion": True}
 
 _counts: Counter[str] = Counter()
+# On CPU tensors kernels are interpreted, with the program's index in globals: one op at a time.
+_interpreter = threading.RLock()
 
 
 def on(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Context in which :func:`run` launches on ``device``: Triton knows the current one alone."""
-    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    return torch.cuda.device(device) if device.type == "cuda" else _interpreter
 
 
 def run(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:

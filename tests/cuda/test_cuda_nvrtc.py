@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 from kernels import ARCHS, KERNELS
 from nvrtc import Nvrtc, find
+from sktest import required
 
 HEADERS = Path(__file__).resolve().parents[2] / "csrc/cuda"
 # 16-byte accesses in the PTX of the instances that are there for them.
@@ -27,8 +27,7 @@ def nvrtc():
     """The compiler; missing, it fails the run where CI=true."""
     path = find()
     if path is None:
-        stop = pytest.fail if os.environ.get("CI", "").lower() in ("1", "true") else pytest.skip
-        stop("NVRTC: the package nvidia-cuda-nvrtc is not installed")
+        required.missing("NVRTC: the package nvidia-cuda-nvrtc is not installed")
     return Nvrtc(path)
 
 

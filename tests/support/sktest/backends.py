@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 import torch
 
-from sktest import emulated_cuda
+from sktest import emulated_cuda, required
 from subkern import doctor
 from subkern.backends import BACKENDS, BackendUnavailableError
 
@@ -79,8 +79,7 @@ def count_reasons(reports: Iterable[pytest.TestReport]) -> Counter[str]:
 
 def missing_paths(skipped: set[str], environment: dict[str, str] | os._Environ) -> set[str]:
     """Backends whose absence fails the run: the required ones, where CI is set."""
-    in_ci = environment.get("CI", "").lower() in ("true", "1")
-    return set(REQUIRED & skipped) if in_ci else set()
+    return set(REQUIRED & skipped) if required.in_ci(environment) else set()
 
 
 def _missing(config: pytest.Config) -> set[str]:

@@ -28,6 +28,10 @@ std::vector<T*> as_pointers(const Addresses& addresses) {
   return pointers;
 }
 
+inline std::vector<bool> to_bools(const std::vector<unsigned char>& flags) {
+  return {flags.begin(), flags.end()};
+}
+
 class Check {
  public:
   explicit Check(const char* op) : op_(op) {}

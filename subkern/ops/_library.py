@@ -1,4 +1,4 @@
-"""Registration of list ops: torch.library.define + impl + register_fake, one schema each.
+"""Registration of ops: torch.library.define + impl + register_fake, one schema each.
 
 The backend is picked inside the implementation, where tensors are real: a compiled graph holds the
 torch op alone and still honours ``subkern.backend`` at run time.
@@ -7,6 +7,7 @@ torch op alone and still honours ``subkern.backend`` at run time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,32 @@ from subkern.backends import registry
 from subkern.ops._checks import check_memory
 
 DEVICES = ("cpu", "cuda")
+
+
+def define_op(name: str, schema: str, fake: Callable[..., object]) -> Callable[..., Any]:
+    """Define the functional op ``subkern::<name>``; returns its overload.
+
+    The op returns new tensors that share no memory with its arguments. The first argument is the
+    tensor whose device decides; the last is ``str backend``; the empty string picks automatically.
+
+    Args:
+        name: the op's stem.
+        schema: arguments and results, ``(Tensor A, *, str backend) -> (Tensor, Tensor)``.
+        fake: takes the same arguments and returns empty tensors of the right shapes, dtypes and
+            strides (contiguous).
+    """
+    qualified = f"subkern::{name}"
+    torch.library.define(qualified, schema)
+    names = [a.name for a in torch._C.parse_schema(qualified + schema).arguments]
+
+    def implementation(*tensors: object, **options: object) -> Any:
+        call: dict[str, Any] = dict(zip(names, tensors, strict=False)) | options
+        explicit = call.pop("backend") or None
+        return registry.run(name, call[names[0]].device.type, call, explicit)
+
+    torch.library.impl(qualified, DEVICES)(implementation)
+    torch.library.register_fake(qualified)(fake)
+    return getattr(torch.ops.subkern, name).default
 
 
 def define_list_op(name: str, schema: str, written: Sequence[str]) -> Callable[..., None]:

@@ -10,6 +10,7 @@ from sktest import kernel_tables
 ROOT = Path(__file__).resolve().parents[2]
 TRITON_SOURCES = sorted((ROOT / "triton_kernels").glob("*.py"))
 CUDA_SOURCES = sorted((ROOT / "csrc").rglob("*.cu*")) + sorted((ROOT / "csrc").rglob("*.h"))
+OPS = ("lowrank_adam", "adam", "gram", "polar")
 # Attributes between __global__ and the name may span lines and hold parentheses.
 GLOBAL = re.compile(r"__global__[^{;]*?\bvoid\b(?:\s*__launch_bounds__\([^{;]*?\)\s)?\s*(\w+)\s*\(")
 
@@ -76,8 +77,8 @@ def test_names_say_what_a_function_is():
                 assert name.startswith("sk_"), f"{path.name}: {name}"
                 continue
             assert name.endswith("_kernel"), f"{path.name}: {name}"
-            assert name.startswith(("_adam_", "_lowrank_adam_")), f"{path.name}: {name}"
-            op = "lowrank_adam" if name.startswith("_lowrank_adam_") else "adam"
+            op = next((op for op in OPS if name.startswith(f"_{op}_")), None)
+            assert op is not None, f"{path.name}: {name}"
             assert path.stem.startswith(op), f"{path.name}: {name}"
 
 

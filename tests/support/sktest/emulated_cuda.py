@@ -3,7 +3,7 @@
     with emulated_cuda.install():
         adam_([w], ..., backend="cuda")  # CPU tensors; nothing but an explicit request picks it
 
-``csrc/cuda/*.cu`` and ``csrc/bind/cuda_module.cpp`` are compiled by g++ against the emulator; the
+``csrc/cuda/*.cu`` and ``csrc/bind/cuda_*.cpp`` are compiled by g++ against the emulator; the
 module has the functions of ``subkern._CUDA`` and says ``emulated = True``. Built once per change of
 a source (sktest.emulation caches it); the first build takes about a minute.
 """
@@ -23,7 +23,7 @@ from subkern.backends import native
 ROOT = Path(__file__).resolve().parents[3]
 NAME = "_CUDA_emulated"
 KERNEL_SOURCES = sorted((ROOT / "csrc/cuda").glob("*.cu"))
-SOURCES = [*KERNEL_SOURCES, ROOT / "csrc/bind/cuda_module.cpp"]
+SOURCES = [*KERNEL_SOURCES, *sorted((ROOT / "csrc/bind").glob("cuda_*.cpp"))]
 SEEDS = (0, 1, 2, 3, 4)  # orders in which the scheduler runs blocks and threads; 0 is the natural
 
 

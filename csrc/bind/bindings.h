@@ -1,0 +1,16 @@
+// What a module is put together from: a function per op, in a file of the op's name, and counters.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "counter.h"
+
+namespace subkern {
+
+namespace py = pybind11;
+
+void bind_adam(py::module_& m);
+void bind_lowrank_adam(py::module_& m);
+
+}  // namespace subkern

@@ -1,0 +1,21 @@
+// What subkern._CUDA is put together from: as bindings.h, and a status and a queue for every call.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "checks.h"
+#include "counter.h"
+#include "subkern/cuda/types.h"
+
+namespace subkern {
+
+namespace py = pybind11;
+
+void check_status(const char* op, int status);
+CudaQueue to_queue(const Check& check, int device, Address stream);
+
+void bind_cuda_adam(py::module_& m);
+void bind_cuda_lowrank_adam(py::module_& m);
+
+}  // namespace subkern

@@ -1,0 +1,36 @@
+"""What ``info`` says about each matrix of a batch: int32, one bit per event, 0 when all is well."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NONFINITE = 1  # the input holds an inf or a NaN; the results of that matrix are NaN
+DEFICIENT = 2  # the columns are dependent; what is missing was filled up
+UNCONVERGED = 4  # an iteration stopped at its limit
+FALLBACK = 8  # a slower path was taken
+
+_WORDS = {
+    NONFINITE: "input that is not finite",
+    DEFICIENT: "dependent columns",
+    UNCONVERGED: "an iteration that did not converge",
+    FALLBACK: "the fallback path",
+}
+
+
+def raise_on(op: str, info: Tensor, bits: int = NONFINITE | UNCONVERGED) -> None:
+    """Read ``info`` back and raise when one of ``bits`` is set anywhere: what ``check=True`` does.
+
+    Raises:
+        torch.linalg.LinAlgError: names the first such matrix and what happened to it.
+    """
+    flat = (info & bits).flatten()
+    if not bool(flat.any()):
+        return
+    first = int(flat.nonzero()[0])
+    seen = int(flat[first])
+    words = " and ".join(text for bit, text in _WORDS.items() if seen & bit)
+    count = int((flat != 0).sum())
+    raise torch.linalg.LinAlgError(
+        f"{op}: matrix {first} of {flat.numel()} met {words}; {count} of them did so or similar"
+    )

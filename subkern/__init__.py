@@ -4,8 +4,8 @@ Importing this package compiles nothing, starts no thread, prints nothing and to
 native modules are loaded by the first call that needs them.
 """
 
-from subkern import ops, optim
+from subkern import diagnostics, ops, optim
 from subkern._version import __version__
 from subkern.backends import BackendUnavailableError, backend
 
-__all__ = ["BackendUnavailableError", "__version__", "backend", "ops", "optim"]
+__all__ = ["BackendUnavailableError", "__version__", "backend", "diagnostics", "ops", "optim"]

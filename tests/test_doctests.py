@@ -7,6 +7,8 @@ import pytest
 
 MODULES = (
     "subkern.backends.registry",
+    "subkern.bench.gallery",
+    "subkern.diagnostics",
     "subkern.ops.adam",
     "subkern.ops.lowrank_adam",
     "subkern.optim.fira",

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 import torch
 
-from sktest import emulated_cuda, required
+from sktest import emulated_cuda, linalg, required
 from subkern import doctor
 from subkern.backends import BACKENDS, BackendUnavailableError
 
@@ -97,5 +97,9 @@ def pytest_terminal_summary(terminalreporter) -> None:
         terminalreporter.section("skips per reason")
         for reason, count in reasons.most_common():
             terminalreporter.write_line(f"{count:6d}  {reason}")
+    if terminalreporter.verbosity > 0 and (lines := linalg.worst_lines()):
+        terminalreporter.section("parts of the accuracy bounds used up")
+        for line in lines:
+            terminalreporter.write_line(line)
     for name in sorted(_missing(terminalreporter.config)):
         terminalreporter.write_line(f"FAILED: the {name} path was skipped", red=True)

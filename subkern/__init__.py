@@ -7,5 +7,15 @@ native modules are loaded by the first call that needs them.
 from subkern import diagnostics, ops, optim
 from subkern._version import __version__
 from subkern.backends import BackendUnavailableError, backend
+from subkern.ops import eigh_small, svd_small
 
-__all__ = ["BackendUnavailableError", "__version__", "backend", "diagnostics", "ops", "optim"]
+__all__ = [
+    "BackendUnavailableError",
+    "__version__",
+    "backend",
+    "diagnostics",
+    "eigh_small",
+    "ops",
+    "optim",
+    "svd_small",
+]

@@ -54,9 +54,24 @@ def _probe_lowrank_adam(backend: str) -> list[Tensor]:
     return [x.cpu() for x in (W, M, V, t, limiter)]
 
 
+def _probe_matrices(backend: str) -> Tensor:
+    return torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(0)).to(_device_of(backend))
+
+
+def _probe_svd_small(backend: str) -> list[Tensor]:
+    return [x.cpu() for x in ops.svd_small(_probe_matrices(backend), backend=backend)]
+
+
+def _probe_eigh_small(backend: str) -> list[Tensor]:
+    X = _probe_matrices(backend)
+    return [x.cpu() for x in ops.eigh_small(X.mT @ X, backend=backend)]
+
+
 PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "adam": _probe_adam,
+    "eigh_small": _probe_eigh_small,
     "lowrank_adam": _probe_lowrank_adam,
+    "svd_small": _probe_svd_small,
 }
 
 

@@ -10,7 +10,9 @@ MODULES = (
     "subkern.bench.gallery",
     "subkern.diagnostics",
     "subkern.ops.adam",
+    "subkern.ops.eigh_small",
     "subkern.ops.lowrank_adam",
+    "subkern.ops.svd_small",
     "subkern.optim.fira",
     "subkern.optim.galore",
 )

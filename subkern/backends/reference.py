@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from subkern.backends.registry import register
 from subkern.reference.adam import adam_
+from subkern.reference.eigh_small import eigh_small
 from subkern.reference.lowrank_adam import lowrank_adam_
+from subkern.reference.svd_small import svd_small
 
 
 def _always(**call: object) -> None:
@@ -12,4 +14,6 @@ def _always(**call: object) -> None:
 
 
 register("adam", "reference", _always)(adam_)
+register("eigh_small", "reference", _always)(eigh_small)
 register("lowrank_adam", "reference", _always)(lowrank_adam_)
+register("svd_small", "reference", _always)(svd_small)

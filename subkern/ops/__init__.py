@@ -1,6 +1,8 @@
 """Contracts: public functions with checks, torch op schema, fake and dispatch."""
 
 from subkern.ops.adam import adam_
+from subkern.ops.eigh_small import eigh_small
 from subkern.ops.lowrank_adam import lowrank_adam_
+from subkern.ops.svd_small import svd_small
 
-__all__ = ["adam_", "lowrank_adam_"]
+__all__ = ["adam_", "eigh_small", "lowrank_adam_", "svd_small"]

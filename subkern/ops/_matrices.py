@@ -1,0 +1,42 @@
+"""Checks and reshaping shared by the ops on batches of small matrices."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from subkern.ops._checks import check_floating
+
+LARGEST = 64  # the small side of svd_small and eigh_small
+
+
+def check_matrices(op: str, name: str, A: object) -> Tensor:
+    """A strided tensor of float32, bfloat16 or float64 matrices."""
+    if not isinstance(A, Tensor):
+        raise TypeError(f"{op}: {name} must be a tensor, got {type(A).__name__}")
+    if A.layout != torch.strided:
+        raise ValueError(f"{op}: {name} must be a dense strided tensor, got {A.layout}")
+    if hasattr(A, "device_mesh"):
+        raise TypeError(f"{op}: {name} must be a local tensor, got a DTensor; pass .to_local()")
+    check_floating(op, name, [A])
+    if A.dim() < 2:
+        raise ValueError(f"{op}: {name} must have at least two dimensions, got {A.dim()}")
+    return A.detach()
+
+
+def check_small(op: str, name: str, A: Tensor) -> None:
+    """The small side fits the small solvers."""
+    if min(A.shape[-2:]) > LARGEST:
+        raise ValueError(
+            f"{op}: {name} must have a side of at most {LARGEST}, got {A.shape[-2]} x {A.shape[-1]}"
+        )
+
+
+def as_batch(A: Tensor) -> Tensor:
+    """(*batch, m, n) as (b, m, n); views stay views where their strides allow it."""
+    return A.reshape(A.shape[:-2].numel(), *A.shape[-2:])
+
+
+def factor_dtype(A: Tensor) -> torch.dtype:
+    """float64 for float64, else float32: rounding a basis to bfloat16 costs its orthonormality."""
+    return torch.float64 if A.dtype == torch.float64 else torch.float32

@@ -1,0 +1,90 @@
+"""Singular values and vectors of small matrices by one-sided Jacobi, in plain PyTorch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from subkern.reference import _jacobi as jacobi
+
+NONFINITE, DEFICIENT, UNCONVERGED = 1, 2, 4
+
+
+def _sorted_columns(R: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(R, V, norms) with R's columns in order of falling norm."""
+    norms, order = torch.sort(
+        torch.linalg.vector_norm(R, dim=-2), dim=-1, descending=True, stable=True
+    )
+    R, V = (X.gather(-1, order[:, None, :].expand_as(X)) for X in (R, V))
+    return R, V, norms
+
+
+def one_sided_jacobi(R: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Turn the columns of R (b, m, n) until they are orthogonal.
+
+    Returns:
+        (R V, V, norms of the columns of R V in falling order, not converged).
+    """
+    batch, m, n = R.shape
+    eps = torch.finfo(R.dtype).eps
+    V = torch.eye(n, dtype=R.dtype, device=R.device).expand(batch, n, n)
+    active = torch.ones(batch, dtype=torch.bool, device=R.device)
+    for _ in range(jacobi.SWEEPS if n > 1 else 0):
+        R, V, norms = _sorted_columns(R, V)
+        null = 2 * eps * norms[:, :1]
+        X = torch.nn.functional.pad(torch.cat([R, V], -2), (0, n % 2))
+        seen = torch.zeros_like(active)
+        for _ in range(n + n % 2 - 1):
+            p, q = X[:, :m].tensor_split(2, -1)
+            pp, qq, pq = p.square().sum(-2), q.square().sum(-2), (p * q).sum(-2)
+            a, b = pp.sqrt(), qq.sqrt()
+            smaller = torch.minimum(a, b)
+            # Below the null columns there is rounding: turning it on would never end. A little
+            # of what lies there is turned while sweeps go on, for the sake of graded columns.
+            skip = (pq.abs() <= 2 * eps * a * b) | (smaller <= null / 4) | ~active[:, None]
+            X = jacobi.advanced(jacobi.rotated(X, *jacobi.rotation(pp, qq, pq, skip)))
+            seen |= (~skip & (smaller > null)).any(-1)
+        R, V = X[:, :m, :n], X[:, m:, :n]
+        active = active & seen
+        if not jacobi.any_left(active):
+            break
+    if n == 1:
+        active = torch.zeros_like(active)
+    return (*_sorted_columns(R, V), active)
+
+
+def svd_small(A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(U, S, Vh, info) of (b, m, n); see :func:`subkern.ops.svd_small.svd_small`.
+
+    Without the QR factorization of the fast backends: columns of any length can be turned.
+    """
+    if min(A.shape[-2:]) == 0:
+        k = A.new_empty((A.shape[0], 0), dtype=jacobi.widened(A[:0]).dtype)
+        info = torch.zeros(A.shape[0], dtype=torch.int32, device=A.device)
+        return (
+            k[:, None].expand(-1, A.shape[1], -1),
+            k,
+            k[..., None].expand(-1, -1, A.shape[2]),
+            info,
+        )
+    wide = A.shape[-2] < A.shape[-1]
+    X, exponent, finite = jacobi.cleaned(A.mT if wide else A)
+    R, V, norms, unconverged = one_sided_jacobi(X)
+    null = norms <= 2 * torch.finfo(X.dtype).eps * norms[:, :1]
+    U = jacobi.completed(R / torch.where(null, 1, norms)[:, None, :], null)
+    U, V = jacobi.polished(U), jacobi.polished(V)
+    S = jacobi.times_power_of_two(norms, exponent[:, None])
+    if wide:
+        U, V = V, U
+    sign = jacobi.signs(U)
+    U, Vh = U * sign, (V * sign).mT
+    info = DEFICIENT * null.any(-1) + UNCONVERGED * unconverged
+    info = torch.where(finite, info, NONFINITE).to(torch.int32)
+    bad = ~finite[:, None, None]
+    nan = float("nan")
+    return (
+        U.masked_fill(bad, nan).contiguous(),
+        S.masked_fill(bad[:, 0], nan),
+        Vh.masked_fill(bad, nan).contiguous(),
+        info,
+    )

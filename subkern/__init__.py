@@ -7,7 +7,7 @@ native modules are loaded by the first call that needs them.
 from subkern import diagnostics, ops, optim
 from subkern._version import __version__
 from subkern.backends import BackendUnavailableError, backend
-from subkern.ops import eigh_small, svd_small
+from subkern.ops import eigh_small, orthonormalize, svd_small
 
 __all__ = [
     "BackendUnavailableError",
@@ -17,5 +17,6 @@ __all__ = [
     "eigh_small",
     "ops",
     "optim",
+    "orthonormalize",
     "svd_small",
 ]

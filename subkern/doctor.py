@@ -67,10 +67,16 @@ def _probe_eigh_small(backend: str) -> list[Tensor]:
     return [x.cpu() for x in ops.eigh_small(X.mT @ X, backend=backend)]
 
 
+def _probe_orthonormalize(backend: str) -> list[Tensor]:
+    Y = _probe_matrices(backend)
+    return [x.cpu() for x in ops.orthonormalize(Y, return_r=True, backend=backend)]
+
+
 PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "adam": _probe_adam,
     "eigh_small": _probe_eigh_small,
     "lowrank_adam": _probe_lowrank_adam,
+    "orthonormalize": _probe_orthonormalize,
     "svd_small": _probe_svd_small,
 }
 

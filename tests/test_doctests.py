@@ -13,6 +13,7 @@ MODULES = (
     "subkern.ops.eigh_small",
     "subkern.ops.lowrank_adam",
     "subkern.ops.svd_small",
+    "subkern.ops.orthonormalize",
     "subkern.optim.fira",
     "subkern.optim.galore",
 )

@@ -6,6 +6,7 @@ from subkern.backends.registry import register
 from subkern.reference.adam import adam_
 from subkern.reference.eigh_small import eigh_small
 from subkern.reference.lowrank_adam import lowrank_adam_
+from subkern.reference.orthonormalize import orthonormalize
 from subkern.reference.svd_small import svd_small
 
 
@@ -17,3 +18,4 @@ register("adam", "reference", _always)(adam_)
 register("eigh_small", "reference", _always)(eigh_small)
 register("lowrank_adam", "reference", _always)(lowrank_adam_)
 register("svd_small", "reference", _always)(svd_small)
+register("orthonormalize", "reference", _always)(orthonormalize)

@@ -3,6 +3,7 @@
 from subkern.ops.adam import adam_
 from subkern.ops.eigh_small import eigh_small
 from subkern.ops.lowrank_adam import lowrank_adam_
+from subkern.ops.orthonormalize import orthonormalize
 from subkern.ops.svd_small import svd_small
 
-__all__ = ["adam_", "eigh_small", "lowrank_adam_", "svd_small"]
+__all__ = ["adam_", "eigh_small", "lowrank_adam_", "orthonormalize", "svd_small"]

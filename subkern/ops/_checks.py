@@ -38,6 +38,21 @@ def check_floating(op: str, name: str, tensors: Sequence[Tensor]) -> None:
             raise TypeError(f"{op}: {name}[{i}] must be floating point, got {t.dtype}")
 
 
+MATRIX_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
+
+
+def check_matrices(op: str, name: str, value: object) -> None:
+    """A plain strided tensor (*batch, m, n) of float32, bfloat16 or float64."""
+    check_list(op, name, [value], 1)
+    assert isinstance(value, Tensor)
+    if value.dim() < 2:
+        raise ValueError(
+            f"{op}: {name} must be matrices (*batch, m, n), got shape {tuple(value.shape)}"
+        )
+    if value.dtype not in MATRIX_DTYPES:
+        raise TypeError(f"{op}: {name} must be float32, bfloat16 or float64, got {value.dtype}")
+
+
 def check_like(
     op: str,
     name: str,

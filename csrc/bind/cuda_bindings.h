@@ -17,5 +17,6 @@ CudaQueue to_queue(const Check& check, int device, Address stream);
 
 void bind_cuda_adam(py::module_& m);
 void bind_cuda_lowrank_adam(py::module_& m);
+void bind_cuda_orthonormalize(py::module_& m);
 
 }  // namespace subkern

@@ -32,4 +32,5 @@ PYBIND11_MODULE(SUBKERN_CUDA_MODULE, m) {
   m.def("call_counts", &subkern::Counter::counts, "How often each kernel was launched.");
   subkern::bind_cuda_adam(m);
   subkern::bind_cuda_lowrank_adam(m);
+  subkern::bind_cuda_orthonormalize(m);
 }

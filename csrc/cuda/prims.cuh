@@ -21,6 +21,10 @@ using uintptr_t = unsigned long long;
 
 #if !defined(SUBKERN_EMULATE)
 #define SK_SHARED(T, name, count) __shared__ T name[count]
+// As large as the launch says; above 48 KB the launcher must ask by allow_shared.
+#define SK_DYNAMIC_SHARED(T, name)                                   \
+  extern __shared__ __align__(16) unsigned char sk_dynamic_shared[]; \
+  T* const name = reinterpret_cast<T*>(sk_dynamic_shared)
 #endif
 
 namespace subkern {
@@ -107,6 +111,12 @@ __device__ __forceinline__ float warp_sum(float x) {
   return x;
 }
 
+__device__ __forceinline__ double warp_sum(double x) {
+#pragma unroll
+  for (int apart = kWarp / 2; apart > 0; apart /= 2) x += __shfl_xor_sync(0xffffffffu, x, apart);
+  return x;
+}
+
 // The sum over a block whose size is a power of two, in every thread. `buffer` has an entry per
 // thread; all threads must call.
 __device__ __forceinline__ double block_sum(double x, double* buffer) {
@@ -146,6 +156,11 @@ constexpr bool kEmulated = true;
 inline int device_count() { return 1; }
 inline int launch_status() { return 0; }
 inline const char* status_text(int) { return "no error"; }
+inline int most_shared(int) { return 227 << 10; }
+template <class Kernel>
+int allow_shared(Kernel*, int64_t) {
+  return 0;
+}
 
 class DeviceScope {
  public:
@@ -170,6 +185,21 @@ inline int device_count() {
 inline int launch_status() { return cudaGetLastError(); }
 inline const char* status_text(int status) {
   return cudaGetErrorString(static_cast<cudaError_t>(status));
+}
+
+// Bytes of shared memory that a block of the device can have; zero on an error.
+inline int most_shared(int device) {
+  int bytes = 0;
+  const auto limit = cudaDevAttrMaxSharedMemoryPerBlockOptin;
+  return cudaDeviceGetAttribute(&bytes, limit, device) == cudaSuccess ? bytes : 0;
+}
+
+// Lets a kernel be launched on the current device with that much dynamic shared memory.
+template <class Kernel>
+int allow_shared(Kernel* kernel, int64_t bytes) {
+  if (bytes <= 48 << 10) return 0;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              static_cast<int>(bytes));
 }
 
 // Makes a device current and restores the one before.

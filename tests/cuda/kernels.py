@@ -24,6 +24,7 @@ class Kernel:
         registers: most for a thread, on every architecture.
         shared: most bytes of static shared memory.
         test: the emulated test that covers it, as ``file::function``.
+        resident: least threads on a multiprocessor at a time, so that enough loads fly.
     """
 
     header: str
@@ -32,9 +33,11 @@ class Kernel:
     registers: int
     shared: int
     test: str
+    resident: int = 768
 
 
 _BOTH_WIDTHS = tuple(f"{t}, {vector}" for t in _ELEMENTS for vector in ("true", "false"))
+_COLUMNS = ("8", "16", "32", "64")
 _ADAM, _MOMENTS = "test_cuda_adam.py::test_sizes", "test_cuda_moments.py::test_against_truth"
 
 KERNELS = {
@@ -43,4 +46,9 @@ KERNELS = {
     "galore_moments_kernel": Kernel("lowrank_adam.cuh", _BOTH_WIDTHS, 256, 64, 16, _MOMENTS),
     "fira_columns_kernel": Kernel("fira_moments.cuh", _BOTH_WIDTHS, 512, 64, 21 << 10, _MOMENTS),
     "fira_rows_kernel": Kernel("fira_moments.cuh", _BOTH_WIDTHS, 256, 80, 3 << 10, _MOMENTS),
+    # A block's shared memory holds the matrix: few threads with all their work in registers.
+    "orthonormalize_kernel": Kernel(
+        *("orthonormalize.cuh", _COLUMNS, 256, 192, 0),
+        *("test_cuda_orthonormalize.py::test_against_truth", 256),
+    ),
 }

@@ -7,7 +7,7 @@ native modules are loaded by the first call that needs them.
 from subkern import diagnostics, ops, optim
 from subkern._version import __version__
 from subkern.backends import BackendUnavailableError, backend
-from subkern.ops import eigh_small, orthonormalize, svd_small
+from subkern.ops import eigh_small, orthonormalize, rsvd, svd_small, topk_subspace
 
 __all__ = [
     "BackendUnavailableError",
@@ -18,5 +18,7 @@ __all__ = [
     "ops",
     "optim",
     "orthonormalize",
+    "rsvd",
     "svd_small",
+    "topk_subspace",
 ]

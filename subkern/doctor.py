@@ -72,12 +72,23 @@ def _probe_orthonormalize(backend: str) -> list[Tensor]:
     return [x.cpu() for x in ops.orthonormalize(Y, return_r=True, backend=backend)]
 
 
+def _probe_rsvd(backend: str) -> list[Tensor]:
+    return [x.cpu() for x in ops.rsvd(_probe_matrices(backend), 2, backend=backend)]
+
+
+def _probe_topk_subspace(backend: str) -> list[Tensor]:
+    found = ops.topk_subspace(_probe_matrices(backend), 2, order=True, backend=backend)
+    return [x.cpu() for x in found if x is not None]
+
+
 PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "adam": _probe_adam,
     "eigh_small": _probe_eigh_small,
     "lowrank_adam": _probe_lowrank_adam,
     "orthonormalize": _probe_orthonormalize,
+    "rsvd": _probe_rsvd,
     "svd_small": _probe_svd_small,
+    "topk_subspace": _probe_topk_subspace,
 }
 
 

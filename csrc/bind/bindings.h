@@ -12,5 +12,6 @@ namespace py = pybind11;
 
 void bind_adam(py::module_& m);
 void bind_lowrank_adam(py::module_& m);
+void bind_orthonormalize(py::module_& m);
 
 }  // namespace subkern

@@ -29,4 +29,5 @@ PYBIND11_MODULE(_C, m) {
   m.def("call_counts", &subkern::Counter::counts, "Completed calls per entry point.");
   subkern::bind_adam(m);
   subkern::bind_lowrank_adam(m);
+  subkern::bind_orthonormalize(m);
 }

@@ -2,8 +2,11 @@
 #pragma once
 
 #include "optimizer_kernels.h"
+#include "orthonormalize_kernels.h"
 
-#define SUBKERN_KERNELS(KERNEL) SUBKERN_OPTIMIZER_KERNELS(KERNEL)
+#define SUBKERN_KERNELS(KERNEL)     \
+  SUBKERN_OPTIMIZER_KERNELS(KERNEL) \
+  SUBKERN_ORTHONORMALIZE_KERNELS(KERNEL)
 
 namespace subkern {
 

@@ -1,0 +1,95 @@
+// Vectors of doubles, half as many lanes as Vec has, beside simd.h.
+#pragma once
+
+#include "simd.h"
+
+namespace subkern {
+namespace SUBKERN_ISA {
+namespace {
+
+constexpr int kDoubles = kWidth / 2;
+
+#if SUBKERN_LEVEL == SUBKERN_LEVEL_avx512
+
+using Dvec = __m512d;
+inline Dvec dzero() { return _mm512_setzero_pd(); }
+inline Dvec dsplat(double x) { return _mm512_set1_pd(x); }
+inline Dvec dload(const double* p) { return _mm512_loadu_pd(p); }
+inline void dstore(double* p, Dvec a) { _mm512_storeu_pd(p, a); }
+inline Dvec add(Dvec a, Dvec b) { return _mm512_add_pd(a, b); }
+inline Dvec sub(Dvec a, Dvec b) { return _mm512_sub_pd(a, b); }
+inline Dvec mul(Dvec a, Dvec b) { return _mm512_mul_pd(a, b); }
+inline Dvec div(Dvec a, Dvec b) { return _mm512_div_pd(a, b); }
+inline Dvec root(Dvec a) { return _mm512_sqrt_pd(a); }
+inline Dvec fma(Dvec a, Dvec b, Dvec c) { return _mm512_fmadd_pd(a, b, c); }
+inline Dvec larger(Dvec a, Dvec b) { return _mm512_max_pd(a, b); }
+inline double sum(Dvec a) { return _mm512_reduce_add_pd(a); }
+// x where a > b, else y.
+inline Dvec where_greater(Dvec a, Dvec b, Dvec x, Dvec y) {
+  return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_GT_OQ), y, x);
+}
+inline Dvec low_half(Vec a) { return _mm512_cvtps_pd(_mm512_castps512_ps256(a)); }
+inline Dvec high_half(Vec a) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)); }
+inline Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
+inline Dvec fnma(Dvec a, Dvec b, Dvec c) { return _mm512_fnmadd_pd(a, b, c); }
+
+#elif SUBKERN_LEVEL == SUBKERN_LEVEL_avx2
+
+using Dvec = __m256d;
+inline Dvec dzero() { return _mm256_setzero_pd(); }
+inline Dvec dsplat(double x) { return _mm256_set1_pd(x); }
+inline Dvec dload(const double* p) { return _mm256_loadu_pd(p); }
+inline void dstore(double* p, Dvec a) { _mm256_storeu_pd(p, a); }
+inline Dvec add(Dvec a, Dvec b) { return _mm256_add_pd(a, b); }
+inline Dvec sub(Dvec a, Dvec b) { return _mm256_sub_pd(a, b); }
+inline Dvec mul(Dvec a, Dvec b) { return _mm256_mul_pd(a, b); }
+inline Dvec div(Dvec a, Dvec b) { return _mm256_div_pd(a, b); }
+inline Dvec root(Dvec a) { return _mm256_sqrt_pd(a); }
+inline Dvec fma(Dvec a, Dvec b, Dvec c) { return _mm256_fmadd_pd(a, b, c); }
+inline Dvec larger(Dvec a, Dvec b) { return _mm256_max_pd(a, b); }
+inline double sum(Dvec a) {
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+inline Dvec where_greater(Dvec a, Dvec b, Dvec x, Dvec y) {
+  return _mm256_blendv_pd(y, x, _mm256_cmp_pd(a, b, _CMP_GT_OQ));
+}
+inline Dvec low_half(Vec a) { return _mm256_cvtps_pd(_mm256_castps256_ps128(a)); }
+inline Dvec high_half(Vec a) { return _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)); }
+inline Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
+inline Dvec fnma(Dvec a, Dvec b, Dvec c) { return _mm256_fnmadd_pd(a, b, c); }
+
+#else
+
+typedef double Dvec __attribute__((vector_size(16)));
+inline Dvec dzero() { return Dvec{0.0, 0.0}; }
+inline Dvec dsplat(double x) { return Dvec{x, x}; }
+inline Dvec dload(const double* p) {
+  Dvec a;
+  __builtin_memcpy(&a, p, sizeof(a));
+  return a;
+}
+inline void dstore(double* p, Dvec a) { __builtin_memcpy(p, &a, sizeof(a)); }
+inline Dvec add(Dvec a, Dvec b) { return a + b; }
+inline Dvec sub(Dvec a, Dvec b) { return a - b; }
+inline Dvec mul(Dvec a, Dvec b) { return a * b; }
+inline Dvec div(Dvec a, Dvec b) { return a / b; }
+inline Dvec root(Dvec a) { return Dvec{__builtin_sqrt(a[0]), __builtin_sqrt(a[1])}; }
+inline Dvec fma(Dvec a, Dvec b, Dvec c) { return a * b + c; }
+inline Dvec larger(Dvec a, Dvec b) {
+  return Dvec{a[0] > b[0] ? a[0] : b[0], a[1] > b[1] ? a[1] : b[1]};
+}
+inline double sum(Dvec a) { return a[0] + a[1]; }
+inline Dvec where_greater(Dvec a, Dvec b, Dvec x, Dvec y) {
+  return Dvec{a[0] > b[0] ? x[0] : y[0], a[1] > b[1] ? x[1] : y[1]};
+}
+inline Dvec low_half(Vec a) { return Dvec{a[0], a[1]}; }
+inline Dvec high_half(Vec a) { return Dvec{a[2], a[3]}; }
+inline Vec fnma(Vec a, Vec b, Vec c) { return c - a * b; }
+inline Dvec fnma(Dvec a, Dvec b, Dvec c) { return c - a * b; }
+
+#endif
+
+}  // namespace
+}  // namespace SUBKERN_ISA
+}  // namespace subkern

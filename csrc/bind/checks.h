@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "subkern/types.h"
@@ -72,6 +73,18 @@ class Check {
       fail(cols_name, "keep the matrix below 2^60 elements", std::to_string(cols));
     }
     return product;
+  }
+
+  // `batch` matrices, none with a side longer than `most`.
+  void batch_of_small(std::int64_t batch,
+                      const std::vector<std::pair<const char*, std::int64_t>>& sides,
+                      std::int64_t most) const {
+    for (const auto& [name, side] : sides) {
+      if (side < 0 || side > most) {
+        fail(name, "be in [0, " + std::to_string(most) + "]", std::to_string(side));
+      }
+    }
+    if (batch < 0 || batch >> 31 != 0) fail("batch", "be in [0, 2^31)", std::to_string(batch));
   }
 
   void pointer(const std::string& argument, Address address, bool needed) const {

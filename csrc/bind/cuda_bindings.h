@@ -16,7 +16,9 @@ void check_status(const char* op, int status);
 CudaQueue to_queue(const Check& check, int device, Address stream);
 
 void bind_cuda_adam(py::module_& m);
+void bind_cuda_eigh_small(py::module_& m);
 void bind_cuda_lowrank_adam(py::module_& m);
 void bind_cuda_orthonormalize(py::module_& m);
+void bind_cuda_svd_small(py::module_& m);
 
 }  // namespace subkern

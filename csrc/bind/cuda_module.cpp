@@ -31,6 +31,8 @@ PYBIND11_MODULE(SUBKERN_CUDA_MODULE, m) {
   m.def("device_count", &subkern::cuda_device_count, "CUDA devices; zero without a driver.");
   m.def("call_counts", &subkern::Counter::counts, "How often each kernel was launched.");
   subkern::bind_cuda_adam(m);
+  subkern::bind_cuda_eigh_small(m);
   subkern::bind_cuda_lowrank_adam(m);
   subkern::bind_cuda_orthonormalize(m);
+  subkern::bind_cuda_svd_small(m);
 }

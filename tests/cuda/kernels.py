@@ -38,6 +38,8 @@ class Kernel:
 
 _BOTH_WIDTHS = tuple(f"{t}, {vector}" for t in _ELEMENTS for vector in ("true", "false"))
 _COLUMNS = ("8", "16", "32", "64")
+_LANES = tuple(f"{t}, {columns}" for t in _ELEMENTS for columns in (8, 16, 32))
+_SVD, _EIGH = "test_cuda_svd_small.py::test_contract", "test_cuda_eigh_small.py::test_contract"
 _ADAM, _MOMENTS = "test_cuda_adam.py::test_sizes", "test_cuda_moments.py::test_against_truth"
 
 KERNELS = {
@@ -50,5 +52,14 @@ KERNELS = {
     "orthonormalize_kernel": Kernel(
         *("orthonormalize.cuh", _COLUMNS, 256, 192, 0),
         *("test_cuda_orthonormalize.py::test_against_truth", 256),
+    ),
+    # A matrix in registers: ten warps keep the shuffle unit of a multiprocessor busy.
+    "svd_small_kernel": Kernel("svd_small.cuh", _LANES, 32, 168, 4480, _SVD, 320),
+    "svd_small_block_kernel": Kernel(
+        "svd_small_block.cuh", _ELEMENTS, 128, 168, 38 << 10, _SVD, 384
+    ),
+    "eigh_small_kernel": Kernel("eigh_small.cuh", _LANES, 32, 128, 4096, _EIGH, 512),
+    "eigh_small_block_kernel": Kernel(
+        "eigh_small_block.cuh", _ELEMENTS, 128, 128, 38 << 10, _EIGH, 512
     ),
 }

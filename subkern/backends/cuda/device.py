@@ -25,6 +25,18 @@ def refusal(params: Sequence[Tensor], exp_avgs: Sequence[Tensor]) -> str | None:
     return None
 
 
+def matrix_refusal(A: Tensor) -> str | None:
+    """Why the CUDA kernels cannot serve a batch of matrices like this, or None."""
+    if (reason := native.refusal("_CUDA")) is not None:
+        return reason
+    served = "cpu" if native.module("_CUDA").emulated else "cuda"
+    if A.device.type != served:
+        return f"serves {served} tensors only, got {A.device.type}"
+    if A.dtype not in CODES:
+        return f"serves float32 and bfloat16 matrices, got {A.dtype}"
+    return None
+
+
 def queue(device: torch.device) -> dict[str, int]:
     """Arguments ``device`` and ``stream`` of a kernel; the emulator has one queue."""
     if device.type == "cpu":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from subkern.ops._interop import accepts_arrays
+
 __all__ = [
     "captured_energy",
     "orthonormality_error",
@@ -38,6 +40,7 @@ def _unit(a: Tensor) -> tuple[Tensor, Tensor]:
     return wide / scale, scale
 
 
+@accepts_arrays
 def captured_energy(G: Tensor, Q: Tensor) -> Tensor:
     """Share of a matrix that a basis keeps: ||Q^T G||_F^2 / ||G||_F^2.
 
@@ -65,6 +68,7 @@ def captured_energy(G: Tensor, Q: Tensor) -> Tensor:
     return torch.where(whole == 0, torch.zeros_like(kept), kept / whole)
 
 
+@accepts_arrays
 def orthonormality_error(Q: Tensor) -> Tensor:
     """Distance of the columns from orthonormal: ||Q^T Q - I|| in the 2-norm.
 
@@ -98,6 +102,7 @@ def _orthonormal(Q: Tensor) -> Tensor:
     return torch.linalg.qr(Q.double())[0]
 
 
+@accepts_arrays
 def principal_angles(Q1: Tensor, Q2: Tensor) -> Tensor:
     """Principal angles between two subspaces, ascending, in radians.
 
@@ -135,6 +140,7 @@ def principal_angles(Q1: Tensor, Q2: Tensor) -> Tensor:
     return torch.where(large, cosines.clamp(0, 1).acos(), sines.clamp(0, 1).asin())
 
 
+@accepts_arrays
 def reconstruction_error(A: Tensor, *factors: Tensor) -> Tensor:
     """Relative error of a product of factors: ||A - F1 F2 ...||_F / ||A||_F.
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from subkern.ops._checks import check_backend, check_flag
 from subkern.ops._info import raise_on
+from subkern.ops._interop import accepts_arrays
 from subkern.ops._library import define_op
 from subkern.ops._matrices import as_batch, check_matrices, check_small, factor_dtype
 
@@ -28,6 +29,7 @@ _op = define_op(
 )
 
 
+@accepts_arrays
 def eigh_small(
     C: Tensor, *, info: bool = False, check: bool = False, backend: str | None = None
 ) -> tuple[Tensor, ...]:

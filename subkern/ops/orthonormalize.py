@@ -9,6 +9,7 @@ from torch import Tensor
 
 from subkern.ops._checks import check_backend, check_choice, check_flag, check_matrices
 from subkern.ops._info import raise_on
+from subkern.ops._interop import accepts_arrays
 from subkern.ops._library import define_op
 
 METHODS = ("auto", "householder")
@@ -28,6 +29,7 @@ _op = define_op(
 )
 
 
+@accepts_arrays
 def orthonormalize(
     Y: Tensor,
     *,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from subkern.ops._checks import check_backend, check_choice, check_flag
 from subkern.ops._info import raise_on
+from subkern.ops._interop import accepts_arrays
 from subkern.ops._library import define_op
 from subkern.ops._matrices import as_batch, check_matrices, factor_dtype
 
@@ -115,6 +116,7 @@ def check_start(op: str, name: str, start: object, shape: tuple[int, ...], like:
     return start
 
 
+@accepts_arrays
 def topk_subspace(
     G: Tensor,
     rank: int,

@@ -1,7 +1,21 @@
 """The list of every op's cases."""
 
-from subkern.bench import adam, lowrank_adam, lowrank_adam_gpu, refresh
+from subkern.bench import (
+    adam,
+    eigh_small,
+    gram,
+    lowrank_adam,
+    lowrank_adam_gpu,
+    orthonormalize,
+    polar,
+    rsvd,
+    svd_small,
+    topk_subspace,
+    tsqr,
+)
 from subkern.bench.registry import Case
+
+LINALG = (svd_small, orthonormalize, topk_subspace, eigh_small, gram, rsvd, polar)
 
 
 def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
@@ -10,6 +24,8 @@ def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
     On a GPU the cases that say most come first: a run may have a time limit.
     """
     if device == "cpu":
-        return [*lowrank_adam.cases(quick), *adam.cases(quick)]
+        small = [case for op in LINALG for case in op.cases()]
+        return [*lowrank_adam.cases(quick), *adam.cases(quick), *small, *tsqr.cases()]
     first, later = lowrank_adam_gpu.cases(quick, device)
-    return [*first, *refresh.cases(device), *adam.gpu_cases(device), *later]
+    small = [case for op in LINALG for case in op.gpu_cases(device)]
+    return [*first, *small, *adam.gpu_cases(device), *later]

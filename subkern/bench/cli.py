@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         "Exit code 1 when one did not pass.",
     )
     made.add_argument("--list", action="store_true", help="list the cases and stop")
-    made.add_argument("--op", help="only this op, e.g. lowrank_adam")
+    made.add_argument("--op", help="only these ops, e.g. lowrank_adam or svd_small,gram")
     made.add_argument("--shape", help="only this shape or set, e.g. 1024x2736 or llama-60m")
     made.add_argument("--dtype", choices=list(registry.DTYPES), help="only this dtype")
     made.add_argument("--match", metavar="TEXT", help="only cases with TEXT in their name")
@@ -58,6 +58,14 @@ def parser() -> argparse.ArgumentParser:
         type=_positive,
         metavar="SECONDS",
         help="begin no further case after that time; those left are listed as absent",
+    )
+    made.add_argument(
+        "--idle",
+        type=_positive,
+        metavar="SECONDS",
+        default=0,
+        help="before each case wait that long at most for an idle machine, and time a case again "
+        "where other processes came between",
     )
     made.add_argument("--threads", type=_positive, help="torch threads (default: torch's own)")
     made.add_argument(
@@ -161,7 +169,12 @@ def main(argv: Sequence[str]) -> int:
     try:
         progress = Progress(cases)
         for case, found, seconds in run(
-            cases, machine, quick=options.quick, device=device, budget_s=options.budget
+            cases,
+            machine,
+            quick=options.quick,
+            device=device,
+            budget_s=options.budget,
+            idle_s=options.idle,
         ):
             rows.extend(found)
             progress.report(case, found, seconds)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from subkern.bench.targets import Target
+from subkern.bench.targets import Budget, Target
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -47,6 +47,9 @@ class Variant:
         note: A remark for the report.
         context: Wrapped around verification and timing.
         facts: Measured numbers that `verify` leaves for the report.
+        threads: torch's thread count around every call; the run's when None.
+        accuracy: Errors by name that `verify` leaves for the report, right or wrong.
+        lapack_ratio: The largest of them over (max(m, n) eps), as LAPACK's own tests count.
     """
 
     name: str
@@ -65,6 +68,9 @@ class Variant:
     note: str = ""
     context: Callable[[], Any] = nullcontext
     facts: dict[str, float] = field(default_factory=dict)
+    threads: int | None = None
+    accuracy: dict[str, float] = field(default_factory=dict)
+    lapack_ratio: float | None = None
 
 
 @dataclass
@@ -108,6 +114,9 @@ class Case:
         gap: Steps per refresh in the amortised cost, 0 when nothing is refreshed.
         targets: Budgets.
         rank: 0 where there is none.
+        batch: Matrices of a call.
+        energy_against: Variants of which ours must capture no less; without any, ours must
+            capture a fixed share of the best.
     """
 
     name: str
@@ -119,8 +128,10 @@ class Case:
     flops: int
     ours: str = "subkern"
     gap: int = 0
-    targets: tuple[Target, ...] = ()
+    targets: tuple[Target | Budget, ...] = ()
     rank: int = 0
+    batch: int = 1
+    energy_against: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -140,8 +151,9 @@ def select(
     Raises:
         ValueError: A filter names something that no case has, or nothing fits all of them.
     """
+    ops = None if op is None else op.split(",")
     for flag, wanted, known in (
-        ("--op", op, [case.op for case in cases]),
+        *(("--op", name, [case.op for case in cases]) for name in ops or ()),
         ("--shape", shape, [case.shape for case in cases]),
         ("--dtype", dtype, [case.dtype for case in cases]),
     ):
@@ -151,7 +163,7 @@ def select(
     chosen = [
         case
         for case in cases
-        if op in (None, case.op)
+        if (ops is None or case.op in ops)
         and shape in (None, case.shape)
         and dtype in (None, case.dtype)
         and (match is None or match in case.name)

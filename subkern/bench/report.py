@@ -18,6 +18,7 @@ def _number(value: float | None, form: str, unit: float = 1.0) -> str:
 COLUMNS: dict[str, Callable[[Row], str]] = {
     "case": lambda row: row.case,
     "variant": lambda row: row.variant,
+    "threads": lambda row: "" if row.step_threads is None else str(row.step_threads),
     "kind": lambda row: row.kind if row.status == "ok" else row.status.upper(),
     "median ms": lambda row: _number(row.median_ms, ".3f"),
     "p20..p80": lambda row: (
@@ -31,12 +32,15 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "floor ms": lambda row: _number(row.floor_ms, ".3f"),
     "of peak": lambda row: "" if row.peak_share is None else f"{100 * row.peak_share:.0f}%",
     "transient MB": lambda row: _number(row.transient_bytes, ".2f", 1e6),
-    "energy": lambda row: _number(row.energy, ".4f"),
+    "energy": lambda row: _number(row.energy, ".5f"),
+    "errors": lambda row: row.accuracy,
+    "ratio": lambda row: _number(row.lapack_ratio, ".2g"),
+    "others": lambda row: "" if row.others is None else f"{100 * row.others:.0f}%",
     "backend": lambda row: row.backend,
 }
-TEXT_COLUMNS = ("case", "variant", "kind", "backend")
+TEXT_COLUMNS = ("case", "variant", "kind", "backend", "errors")
 # Left out of the table where no row has them.
-GPU_COLUMNS = ("plain ms", "host ms")
+RARE_COLUMNS = ("plain ms", "host ms", "energy", "errors", "ratio")
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -44,7 +48,7 @@ def table(rows: Sequence[Row]) -> str:
     columns = {
         name: show
         for name, show in COLUMNS.items()
-        if name not in GPU_COLUMNS or any(show(row) for row in rows)
+        if name not in RARE_COLUMNS or any(show(row) for row in rows)
     }
     lines = [list(columns)]
     previous = ""

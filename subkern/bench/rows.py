@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from subkern.bench.machine import Machine
 from subkern.bench.registry import Absent, Case, Variant
-from subkern.bench.targets import Times, energy_verdict
+from subkern.bench.targets import Times, energy_against, energy_verdict
 from subkern.bench.timer import Timing
 
 
@@ -43,6 +43,13 @@ class Row:
     floor_ms: float | None = None
     host_ms: float | None = None
     plain_ms: float | None = None
+    # Matrices of a call, torch's threads, errors by name, the largest as LAPACK counts it, and the
+    # share of the machine that other processes took while the case was timed.
+    batch: int = 1
+    step_threads: int | None = None
+    accuracy: str = ""
+    lapack_ratio: float | None = None
+    others: float | None = None
 
     def as_row(self) -> dict[str, object]:
         """Columns for CSV and JSON."""
@@ -54,7 +61,7 @@ def untimed(case: Case, variant: Variant | Absent, status: str, note: str) -> Ro
     backend = variant.backend if isinstance(variant, Variant) else ""
     return Row(
         case.name, case.op, case.shape, case.rank, case.dtype, variant.name, "step", backend,
-        status, note,
+        status, note, batch=case.batch,
     )  # fmt: skip
 
 
@@ -66,6 +73,7 @@ def timed(case: Case, variant: Variant, kind: str, timing: Timing, machine: Mach
         1e3 * seconds for seconds in (timing.median, timing.p20, timing.p80)
     )
     row.samples = timing.samples
+    row.step_threads = variant.threads or machine.threads
     if machine.device != "cpu" and timing.host is not None:
         row.host_ms = 1e3 * timing.host
     if kind == "step":
@@ -73,10 +81,20 @@ def timed(case: Case, variant: Variant, kind: str, timing: Timing, machine: Mach
         row.flops = case.flops if variant.flops is None else variant.flops
         row.gb_s = row.bytes / timing.median / 1e9
         row.gflop_s = row.flops / timing.median / 1e9
-        if floor := machine.floor_s(row.bytes, row.flops, case.dtype):
+        floor = machine.floor_s(row.bytes, row.flops, case.dtype)
+        # The peaks are those of the run's own thread count.
+        if floor and row.step_threads == machine.threads:
             row.floor_ms = 1e3 * floor
             row.peak_share = floor / timing.median
     return row
+
+
+def describe(row: Row, variant: Variant) -> None:
+    """Copy what the variant's checks measured."""
+    row.energy = variant.facts.get("energy")
+    row.accuracy = ", ".join(f"{name} {value:.1e}" for name, value in variant.accuracy.items())
+    row.lapack_ratio = variant.lapack_ratio
+    row.note = variant.note
 
 
 def judge(
@@ -97,16 +115,21 @@ def judge(
         if ours and theirs:
             row.ours_speedup = theirs.median / ours.median
     floor = machine.floor_s(case.bytes, case.flops, case.dtype)
+    energies = {row.variant: row.energy for row in rows}
     for row in rows:
-        if row.variant != case.ours:
-            continue
         verdicts = []
         # Of a case that refreshes now and then, the average stands for the quality of its basis.
-        if row.energy is not None and row.kind == ("amortised" if case.gap else "step"):
-            verdicts.append(energy_verdict(row.energy))
+        judged = row.variant == case.ours and row.kind == ("amortised" if case.gap else "step")
+        if judged and row.energy is not None:
+            if case.energy_against:
+                peers = case.energy_against
+                verdicts += [energy_against(row.energy, p, energies.get(p)) for p in peers]
+            else:
+                verdicts.append(energy_verdict(row.energy))
         for target in case.targets:
-            if target.kind == row.kind:
-                others = earlier.get(target.case, {}) if target.case else times
-                verdicts.append(target.verdict(times[row.kind][case.ours], others, floor))
+            if target.kind == row.kind and (target.variant or case.ours) == row.variant:
+                case_of = getattr(target, "case", "")
+                others = earlier.get(case_of, {}) if case_of else times
+                verdicts.append(target.verdict(times[row.kind][row.variant], others, floor))
         row.targets = "; ".join(text for text, _ in verdicts)
         row.targets_missed = sum(missed for _, missed in verdicts)

@@ -1,4 +1,4 @@
-"""Budgets: bounds on ratios of measured times, and their verdicts."""
+"""Budgets: bounds on measured times and on their ratios, and their verdicts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ KINDS = ("step", "refresh", "amortised")
 FLOOR = "floor"
 # Share of the best basis's energy below which an amortised time does not count.
 LEAST_ENERGY = 0.99
+# Two energies that differ by less are equal: float32 products leave that much.
+ENERGY_ROUNDING = 1e-6
 
 Times = Mapping[str, Mapping[str, Timing]]
 
@@ -26,6 +28,7 @@ class Target:
             least the bound).
         bound: The number.
         case: Another case, run earlier, whose `baseline` is meant.
+        variant: Whose time is bounded; that of the case's own when empty.
     """
 
     kind: str
@@ -33,6 +36,7 @@ class Target:
     ratio: str
     bound: float
     case: str = ""
+    variant: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.ratio not in ("over", "speedup"):
@@ -87,10 +91,42 @@ class Target:
         return self.describe(value, label), not self.met(value)
 
 
+@dataclass(frozen=True)
+class Budget:
+    """A bound on a time itself, for hardware whose rates are known.
+
+    Attributes:
+        kind: As a target's.
+        seconds: At most.
+        variant: As a target's.
+    """
+
+    kind: str
+    seconds: float
+    variant: str = ""
+    ratio = "time"
+
+    def verdict(self, ours: Timing, times: Times, floor_s: float) -> tuple[str, bool]:
+        """The report's line, and whether the budget was missed."""
+        del times, floor_s
+        missed = ours.median > self.seconds
+        words = f"{self.kind} {1e3 * ours.median:.4g} ms (budget {1e3 * self.seconds:.4g} ms)"
+        return f"{words}: {'NOT MET' if missed else 'met'}", missed
+
+
 def energy_verdict(energy: float) -> tuple[str, bool]:
     """The same for the energy that a basis captures."""
     enough = energy >= LEAST_ENERGY
     words = f"basis captures {energy:.4f} of the best (at least {LEAST_ENERGY})"
+    return f"{words}: {'met' if enough else 'NOT MET'}", not enough
+
+
+def energy_against(energy: float, peer: str, theirs: float | None) -> tuple[str, bool]:
+    """The same relative to what another way's basis captures of the same matrix."""
+    if theirs is None:
+        return f"energy against {peer}: not measured", False
+    enough = energy >= theirs - ENERGY_ROUNDING
+    words = f"basis captures {energy:.5f}, {peer}'s {theirs:.5f} (no less)"
     return f"{words}: {'met' if enough else 'NOT MET'}", not enough
 
 

@@ -1,4 +1,4 @@
-"""How accurate a factorization is, with the bound that its contract sets: float64, worst of a batch."""
+"""How accurate a factorization is, with its contract's bound: in float64, worst of a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

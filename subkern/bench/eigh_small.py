@@ -1,5 +1,6 @@
 """What eigenvalues and vectors of many small symmetric matrices cost, beside torch.linalg.eigh."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -52,6 +53,6 @@ def cases() -> list[Case]:
     return [_case(batch, n, "cpu") for batch, n in SHAPES]
 
 
-def gpu_cases(where: str = "cuda", shapes: tuple = GPU_SHAPES) -> list[Case]:
+def gpu_cases(where: str = "cuda", shapes: Sequence[tuple[int, int]] = GPU_SHAPES) -> list[Case]:
     """The same on a GPU, without a budget."""
     return [_case(batch, n, where) for batch, n in shapes]

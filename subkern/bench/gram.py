@@ -1,5 +1,6 @@
 """What a Gram matrix costs, beside the plain product by torch.matmul."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -40,9 +41,7 @@ def errors(X: Tensor, side: str, accumulate: str, G: Tensor) -> list[Error]:
     return [product("error", G, want, bound), Error("asymmetry", float(apart), 0.0)]
 
 
-def setup(
-    m: int, n: int, side: str, accumulate: str, dtype: str, where: str, quick: bool
-) -> Setup:
+def setup(m: int, n: int, side: str, accumulate: str, dtype: str, where: str, quick: bool) -> Setup:
     """Ours, and the whole product: of the input, and in float64 where ours adds in float64."""
     import subkern
 
@@ -84,12 +83,15 @@ def _case(m: int, n: int, side: str, accumulate: str, dtype: str, where: str) ->
 
 def cases() -> list[Case]:
     """Both sides, both accumulations, bfloat16 once."""
-    made = [_case(*shape, "fp32", "cpu") for shape in SHAPES]
-    return [*made, _case(*SHAPES[0], "bf16", "cpu")]
+    made = [_case(*shape, dtype="fp32", where="cpu") for shape in SHAPES]
+    return [*made, _case(*SHAPES[0], dtype="bf16", where="cpu")]
 
 
-def gpu_cases(where: str = "cuda", shapes: tuple = GPU_SHAPES) -> list[Case]:
+def gpu_cases(
+    where: str = "cuda", shapes: Sequence[tuple[int, int, str, str]] = GPU_SHAPES
+) -> list[Case]:
     """A gradient in bfloat16, and the float64 Gram of a tall factor."""
     return [
-        _case(*shape, "fp32" if shape[3] == "fp64" else "bf16", where) for shape in shapes
+        _case(*shape, dtype="fp32" if shape[3] == "fp64" else "bf16", where=where)
+        for shape in shapes
     ]

@@ -1,7 +1,7 @@
 """What the cases of the linear algebra ops share: competitors on one batch, verified, then timed.
 
-Floors on a CPU hold for one thread, so that each competitor has its own thread count and the rows of
-two threads stand beside those of one.
+Floors on a CPU hold for one thread, so that each competitor has its own thread count and the rows
+of two threads stand beside those of one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -128,7 +128,7 @@ def competitors(
     notes = notes or {}
     backend, why = serving(probe, where)
     on_cpu = torch.device(where).type == "cpu"
-    one = {"threads": 1} if on_cpu else {}
+    one: dict[str, Any] = {"threads": 1} if on_cpu else {}
     call = partial(op, backend=backend)
     made: dict[str, Callable[[], Variant | Absent]] = {
         "subkern": partial(

@@ -1,5 +1,6 @@
 """What an orthonormal basis of many matrices' columns costs, beside torch.linalg.qr."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -69,6 +70,8 @@ def cases() -> list[Case]:
     return [*made, _case(256, 2048, 8, "bf16", "cpu", None, None)]
 
 
-def gpu_cases(where: str = "cuda", shapes: tuple = GPU_SHAPES) -> list[Case]:
+def gpu_cases(
+    where: str = "cuda", shapes: Sequence[tuple[int, int, int, float]] = GPU_SHAPES
+) -> list[Case]:
     """The shapes that budgets speak of."""
     return [_case(b, m, k, "fp32", where, None, budget) for b, m, k, budget in shapes]

@@ -1,5 +1,6 @@
 """What an orthogonalised matrix costs, beside the loop of products that is in use for it."""
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -26,7 +27,7 @@ QUICK_ROWS = 128
 
 
 def cost(m: int, n: int, preset: str, dtype: str) -> tuple[int, int]:
-    """Bytes and FLOPs of the standard form: X read, Q written; per step X X', its square, a product."""
+    """Bytes and FLOPs of the standard form: X read, Q written; three products a step."""
     k, q = min(m, n), max(m, n)
     return 2 * m * n * ITEMSIZE[dtype], STEPS[preset] * (4 * k * k * q + 2 * k * k * k)
 
@@ -118,6 +119,8 @@ def cases() -> list[Case]:
     return [_case(m, n, preset, "fp32", "cpu", None) for m, n, preset in SHAPES]
 
 
-def gpu_cases(where: str = "cuda", shapes: tuple = GPU_SHAPES) -> list[Case]:
+def gpu_cases(
+    where: str = "cuda", shapes: Sequence[tuple[int, int, str, float]] = GPU_SHAPES
+) -> list[Case]:
     """A gradient's size in bfloat16."""
     return [_case(m, n, preset, "bf16", where, budget) for m, n, preset, budget in shapes]

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from subkern.bench import lowrank_adam_gpu, predict_kernels
+from subkern.bench import lowrank_adam_gpu, pages, predict_kernels
 from subkern.bench.cases import all_cases
 from subkern.bench.lowrank_adam import RULES
 from subkern.bench.registry import DTYPES
@@ -160,18 +160,7 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
 
 def section_of(page: str, name: str) -> str | None:
     """What stands between a section's markers; None without them."""
-    found = re.search(_pattern(name), page, re.S)
-    return found[2] if found else None
-
-
-def replaced(page: str, name: str, lines: Sequence[str]) -> str:
-    """The page with other lines between a section's markers."""
-    body = "\n".join(lines)
-    return re.sub(_pattern(name), lambda found: f"{found[1]}{body}{found[3]}", page, flags=re.S)
-
-
-def _pattern(name: str) -> str:
-    return rf"(<!-- predict: {name} -->\n)(.*?)(\n<!-- end -->)"
+    return pages.section(page, f"predict: {name}")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -195,7 +184,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"{name}: left as it is: {error}", file=sys.stderr)
             continue
         if options.write:
-            page = replaced(page, name, lines)
+            page = pages.replaced(page, f"predict: {name}", lines)
         elif not options.check:
             print("\n".join([f"## {name}", "", *lines, ""]))
         elif section_of(page, name) != "\n".join(lines):

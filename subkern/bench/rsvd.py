@@ -1,5 +1,6 @@
 """What a randomized SVD costs, beside torch.svd_lowrank."""
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -89,9 +90,11 @@ def _case(m: int, n: int, rank: int, where: str) -> Case:
 
 def cases() -> list[Case]:
     """Two sizes of a language model's matrices."""
-    return [_case(*shape, "cpu") for shape in SHAPES]
+    return [_case(*shape, where="cpu") for shape in SHAPES]
 
 
-def gpu_cases(where: str = "cuda", shapes: tuple = GPU_SHAPES) -> list[Case]:
+def gpu_cases(
+    where: str = "cuda", shapes: Sequence[tuple[int, int, int]] = GPU_SHAPES
+) -> list[Case]:
     """A larger one."""
-    return [_case(*shape, where) for shape in shapes]
+    return [_case(*shape, where=where) for shape in shapes]

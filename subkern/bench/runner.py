@@ -169,7 +169,7 @@ def _steps(run: _Run, variants: list[Variant]) -> None:
             row.plain_ms = 1e3 * timing.median
         else:
             row = run.keep(variant, "step", timing)
-        with variant.context():
+        with _threads(variant), variant.context():
             held = run.device.transient(variant.step)
         row.transient_bytes, row.largest_alloc_bytes = held.peak, held.largest
 
@@ -233,8 +233,8 @@ def _group(run: _Run, variants: list[Variant | Absent], ready: Callable[[], obje
                 known.pop(variant.name, None)
     by_name = {variant.name: variant for variant in confirmed}
     for row in run.timed:
-        if variant := by_name.get(row.variant):
-            describe(row, variant)
+        if (measured := by_name.get(row.variant)) is not None:
+            describe(row, measured)
 
 
 def run_case(

@@ -1,5 +1,6 @@
 """What singular values and vectors of many small or thin matrices cost, beside torch.linalg.svd."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -78,6 +79,8 @@ def cases() -> list[Case]:
     return [_case(b, m, n, "fp32", "cpu", floor, None) for b, m, n, floor in SHAPES]
 
 
-def gpu_cases(where: str = "cuda", shapes: tuple = GPU_SHAPES) -> list[Case]:
+def gpu_cases(
+    where: str = "cuda", shapes: Sequence[tuple[int, int, int, float]] = GPU_SHAPES
+) -> list[Case]:
     """The shapes that budgets speak of."""
     return [_case(b, m, n, "fp32", where, None, budget) for b, m, n, budget in shapes]

@@ -3,7 +3,7 @@
 The gradient drifts; the basis that a warm step starts from has followed it for `FOLLOWED` steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -134,7 +134,7 @@ def _followed(problem: _Problem, backend: str) -> Tensor:
 
 
 def iterations_to(problem: _Problem, q_prev: Tensor, backend: str, energy: float) -> int:
-    """Warm iterations until the energy is no less than `energy`; 0 where `MOST_ITERATIONS` are not."""
+    """Warm iterations until the energy is no less than `energy`; 0 where all are not enough."""
     import subkern
 
     for count in range(1, MOST_ITERATIONS + 1):
@@ -171,8 +171,10 @@ def _variants(
         )
 
     def ours(name: str, iters: int, note: str = "", **more: Any) -> Variant:
-        settings = {"held": True, "backend": backend, "note": note, "measured": problem.measured}
-        return competitor(name, partial(warm, iters), problem.errors, **settings, **more)
+        return competitor(
+            name, partial(warm, iters), problem.errors, held=True, measured=problem.measured,
+            backend=backend, note=note, **more,
+        )  # fmt: skip
 
     def peer(name: str, call: Callable[[], Tensor], **more: Any) -> Variant:
         return competitor(
@@ -287,7 +289,9 @@ def cases() -> list[Case]:
 
 
 def gpu_cases(
-    where: str = "cuda", shapes: tuple = GPU_SHAPES, exact: tuple = GPU_EXACT
+    where: str = "cuda",
+    shapes: Sequence[tuple[int, int, int, float, float | None]] = GPU_SHAPES,
+    exact: Sequence[tuple[int, int, int]] = GPU_EXACT,
 ) -> list[Case]:
     """In bfloat16: four ranks, three drifts, three sizes, and one exact basis."""
     made = [_case(m, n, r, drift, "bf16", where, budget) for m, n, r, drift, budget in shapes]

@@ -1,5 +1,6 @@
 """What the QR of a tall matrix costs on one rank, beside torch.linalg.qr."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,7 @@ def setup(m: int, k: int, where: str, quick: bool) -> Setup:
     )
 
 
-def cases(where: str = "cpu", shapes: tuple = SHAPES) -> list[Case]:
+def cases(where: str = "cpu", shapes: Sequence[tuple[int, int]] = SHAPES) -> list[Case]:
     """A thin matrix and a wider one."""
     return [
         Case(

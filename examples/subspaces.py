@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Time against captured energy, on a gradient of the pretraining example: the ways to a subspace.
 
-Trains a model of the example for half a minute to get two gradients of one matrix, 20 steps apart (kept
-in --out, so that only the first call trains), then times each way to the subspace of the later one.
-The table goes into docs/subspaces.md, the picture beside it, the numbers into --csv.
+Trains a model of the example for half a minute to get two gradients of one matrix, 20 steps apart
+(kept in --out, so that only the first call trains), then times each way to the subspace of the
+later one. The table goes into docs/subspaces.md, the picture beside it, the numbers into --csv.
 
     python examples/subspaces.py                 everything
     python examples/subspaces.py --capture       only train, and keep the gradients
@@ -81,7 +81,9 @@ def ways(before, G, rank):
     q_prev = torch.linalg.svd(before, full_matrices=False)[0][:, :rank].contiguous()
 
     def ours(**options):
-        return lambda: subkern.topk_subspace(G, rank, side="left" if left else "right", **options).basis
+        return lambda: (
+            subkern.topk_subspace(G, rank, side="left" if left else "right", **options).basis
+        )
 
     def lowrank(niter):
         U, _, V = torch.svd_lowrank(G, q=rank, niter=niter)
@@ -153,7 +155,9 @@ def draw(rows, best, shape, rank, path):
 
     figure, axes = pyplot.subplots(figsize=(8, 5))
     for way, color in COLORS.items():
-        points = sorted((row["ms"], 100 * row["energy"], row["setting"]) for row in rows if row["way"] == way)
+        points = sorted(
+            (row["ms"], 100 * row["energy"], row["setting"]) for row in rows if row["way"] == way
+        )
         x, y, labels = zip(*points, strict=True)
         axes.plot(x, y, "o-", color=color, label=way, markersize=6)
         for place in range(len(points)):

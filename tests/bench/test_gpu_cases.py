@@ -7,7 +7,7 @@ import torch
 from sktest.backends import simulated
 from sktest.fake_cuda import FakeCuda
 
-from subkern.bench import adam, lowrank_adam, lowrank_adam_gpu, refresh, variants
+from subkern.bench import adam, lowrank_adam, lowrank_adam_gpu, variants
 from subkern.bench.cases import all_cases
 from subkern.bench.device import CudaDevice
 from subkern.bench.gradients import captured
@@ -76,7 +76,9 @@ def test_the_list_names_what_the_budgets_speak_of():
     for model, rank in (("llama-1b", 512), ("llama-7b", 1024)):
         assert f"lowrank_adam-galore-{model}-r{rank}-bf16" in names
         assert f"lowrank_adam-fira-{model}-r256-bf16" in names
-    assert {"refresh-4096x11008-r512-bf16", "adam-llama-1b-plain-bf16"} <= set(names)
+    assert {"topk_subspace-warm-4096x11008-r512-drift0.1-bf16", "adam-llama-1b-plain-bf16"} <= set(
+        names
+    )
     assert names.index("lowrank_adam-fira-2048x5464-r256-bf16") < names.index(
         "lowrank_adam-fira-2048x5461-r256-bf16"
     )
@@ -183,26 +185,6 @@ def test_models_run_together_and_alone(gpu):
     assert {"subkern", "eager", "pair"} <= {row.variant for row in one if row.status == "ok"}
     ratio = [row for row in seven if (row.variant, row.kind) == ("subkern", "amortised")]
     assert "adamw-fused" in ratio[0].targets
-
-
-def test_refresh_variants_capture_what_they_say(gpu):
-    (case,) = refresh.cases("cpu", ((24, 40, 6),), "fp32")
-    (found,) = _run([case]).values()
-    by_name = {row.variant: row for row in found}
-    assert {row.status for row in found} == {"ok"}, [row.note for row in found]
-    assert by_name["linalg-svd"].energy == pytest.approx(1.0, abs=1e-4)
-    assert by_name["linalg-svd"].samples == 1
-    assert by_name["subkern"].energy > 0.9
-    assert 0 < by_name["svd-lowrank"].energy <= 1.0 + 1e-6
-    assert "faster than linalg-svd (at least 100)" in by_name["subkern"].targets
-    assert "of the best (at least 0.99)" in by_name["subkern"].targets
-
-
-def test_refresh_costs_by_hand():
-    # Two passes on 2x3 with r=1: X(X'P) is 2 products of 12, the Gram matrix and the solve 8.
-    assert refresh.refresh_flops(2, 3, 1) == 2 * (24 + 8)
-    # X twice (12), the old and the new basis (4), X'P written and read (6).
-    assert refresh.refresh_bytes(2, 3, 1, 4) == 2 * 22 * 4
 
 
 def test_unprojected_tensors_of_a_model(gpu):

@@ -1,0 +1,113 @@
+"""The README's table of the linear algebra ops, from the benchmark's CSV file.
+
+python -m subkern.bench.linalg_table FILE.csv [--write README.md]
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from subkern.bench import pages
+from subkern.bench.report import read_csv
+from subkern.bench.targets import count
+
+MARKER = "bench: linalg"
+Record = Mapping[str, str]
+OURS, SECOND = "subkern", "subkern-2"
+HEADER = (
+    "case",
+    "ours, ms",
+    "error",
+    "baseline",
+    "its ms",
+    "its error",
+    "ratio",
+    "floor",
+    "second thread",
+)
+
+
+def _quality(row: Record) -> str:
+    """Energy where that is what counts, LAPACK's ratio, else the first error by its name."""
+    if row["energy"]:
+        return f"energy {float(row['energy']):.5f}"
+    if row["lapack_ratio"]:
+        return f"{float(row['lapack_ratio']):.2g}"
+    return row["accuracy"].partition(",")[0]
+
+
+def _floor(ours: Record, baseline: str) -> str:
+    """The verdict on the floor against this baseline: 3x met, 3x NOT MET, or nothing."""
+    for verdict in ours["targets"].split("; "):
+        if f"faster than {baseline} " in verdict:
+            bound = verdict.partition("(at least ")[2].partition(")")[0]
+            return f"{bound}x {verdict.rpartition(': ')[2]}"
+    return ""
+
+
+def _label(row: Record) -> str:
+    """The case's name without what its op's column of times says already."""
+    return row["case"].replace(f"{row['op']}-", f"`{row['op']}` ").replace("-", " ")
+
+
+def lines_of(records: Iterable[Record]) -> list[str]:
+    """A line per case and baseline, in the order of the file."""
+    cases: dict[str, dict[str, Record]] = {}
+    for row in records:
+        if row["status"] == "ok" and row["kind"] == "step":
+            cases.setdefault(row["case"], {})[row["variant"]] = row
+    lines = [f"| {' | '.join(HEADER)} |", f"|{'---|' * len(HEADER)}"]
+    for rows in cases.values():
+        if (ours := rows.get(OURS)) is None:
+            continue
+        second = ""
+        if twice := rows.get(SECOND):
+            second = f"{float(ours['median_ms']) / float(twice['median_ms']):.2f}x"
+        others = [row for name, row in rows.items() if not name.startswith("subkern")]
+        for row in (row for row in others if not row["variant"].endswith("-2")):
+            cells = [
+                _label(ours), f"{float(ours['median_ms']):.3g}", _quality(ours), row["variant"],
+                f"{float(row['median_ms']):.3g}", _quality(row),
+                f"{float(row['ours_speedup']):.2f}x", _floor(ours, row["variant"]), second,
+            ]  # fmt: skip
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def summary(records: Sequence[Record]) -> str:
+    """Where and on what the numbers were measured, and how many targets were met."""
+    first = records[0]
+    totals = count([row["targets"] for row in records])
+    shares = [float(row["others"]) for row in records if row.get("others")]
+    state = f"{first['commit'][:12]}{' (edited)' if first['dirty'] == 'True' else ''}"
+    return (
+        f"{first['cpu']}, torch {first['torch']}, commit {state}; other processes used at most "
+        f"{100 * max(shares, default=0.0):.0f}% of the machine during a case. "
+        f"Targets: {totals['met']} met, {totals['missed']} missed."
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the table, or write it into a page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m subkern.bench.linalg_table", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("csv", type=Path)
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="page with the table's section")
+    options = parser.parse_args(argv)
+    try:
+        records = read_csv(options.csv)
+        lines = [*lines_of(records), "", summary(records)]
+        if options.write:
+            page = options.write.read_text()
+            options.write.write_text(pages.replaced(page, MARKER, lines))
+    except (OSError, ValueError, IndexError) as error:
+        print(f"linalg_table: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

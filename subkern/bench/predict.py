@@ -8,6 +8,7 @@ becomes of the kernels from the compilers, where Triton and nvcc are installed.
 """
 
 import argparse
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -17,16 +18,19 @@ from typing import Any
 
 import torch
 
-from subkern.bench import lowrank_adam_gpu, pages, predict_kernels
+from subkern.bench import lowrank_adam, lowrank_adam_gpu, pages, predict_kernels
 from subkern.bench.cases import all_cases
 from subkern.bench.lowrank_adam import RULES
-from subkern.bench.registry import DTYPES
+from subkern.bench.registry import DTYPES, Case
+from subkern.bench.targets import Budget
 from subkern.triton_kernels.configs import CACHE_RATE
 
 # Assumed of an H100 SXM: a copy (read and written), what the L2 cache moves, the bf16 product. The
 # rate of fp32 is its datasheet's, without tensor cores.
 COPY_BYTES_S = 3.0e12
 RATES = {"bf16": 800e12, "fp32": 67e12}
+# Multiprocessors, and of each: shared memory that blocks may have, and blocks at a time.
+SMS, SM_SHARED, SM_BLOCKS = 132, 227 * 1024, 32
 STEP_OPTIONS = dict(
     beta1=0.9, beta2=0.999, eps=1e-6, weight_decay=0.0, correct_bias=True, decay="post",
     scale=0.25, gamma=1.01, norm_eps=1e-8, alpha_in_residual=True, granularity="column",
@@ -112,13 +116,16 @@ def floors() -> list[str]:
         bound = "memory" if memory >= arithmetic else "products"
         lines.append(
             f"| {case.name} | {case.bytes / 1e6:.1f} | {case.flops / 1e9:.1f} | "
-            f"{_ms(max(memory, arithmetic))} | {bound} | {_dense(case.shape, case.dtype)} |"
+            f"{_ms(max(memory, arithmetic))} | {bound} | {_dense(case)} |"
         )
     return lines
 
 
-def _dense(shape: str, dtype: str) -> str:
-    """W, M and V read and written and G read, all in the weight's dtype."""
+def _dense(case: Case) -> str:
+    """W, M and V read and written and G read, all in the weight's dtype; of optimizer steps."""
+    shape, dtype = case.shape, case.dtype
+    if case.op != lowrank_adam.OP:
+        return ""
     if shape in lowrank_adam_gpu.GPU_SETS:
         matrices = lowrank_adam_gpu.GPU_SETS[shape].matrices()
         count = sum(m * n for m, n in matrices.projected + matrices.plain)
@@ -150,9 +157,70 @@ def stage_table() -> list[str]:
     return lines
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """A kernel that holds a matrix per block in shared memory, one read and one write."""
+
+    blocks: int
+    shared: int
+    nbytes: int
+
+    @property
+    def per_sm(self) -> int:
+        """Blocks of a multiprocessor, by shared memory alone."""
+        return min(SM_BLOCKS, SM_SHARED // self.shared)
+
+    @property
+    def waves(self) -> float:
+        """How often all multiprocessors are filled."""
+        return self.blocks / (self.per_sm * SMS)
+
+    def seconds(self) -> float:
+        """Predicted: memory traffic, of several waves the last as long as a full one."""
+        longer = math.ceil(self.waves) / self.waves if self.waves > 1 else 1.0
+        return self.nbytes / COPY_BYTES_S * longer
+
+
+def blocks_of(case: Case) -> Blocks | None:
+    """How the kernels of thin batches lie on the device; None for other cases.
+
+    Scratch beside the matrix (Gram, factor, inverse in float64) is counted as three k x k.
+    """
+    if case.op not in ("orthonormalize", "svd_small"):
+        return None
+    m, k = map(int, case.shape.split("x"))
+    shared = 4 * m * k + 3 * 8 * k * k
+    if m == k or k > 32 or shared > SM_SHARED:
+        return None
+    return Blocks(case.batch, shared, case.bytes)
+
+
+def linalg_table() -> list[str]:
+    """The budgets of the linear algebra ops beside their floors."""
+    lines = [
+        "| case | floor, ms (predicted) | bound by | budget, ms (goal) | budget / floor "
+        + "| blocks per SM | waves | one launch, ms (predicted) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for case in all_cases(device="cuda"):
+        goal = next((t.seconds for t in case.targets if isinstance(t, Budget)), None)
+        if goal is None:
+            continue
+        memory, arithmetic = case.bytes / COPY_BYTES_S, case.flops / RATES[case.dtype]
+        floor, bound = max(memory, arithmetic), "memory" if memory >= arithmetic else "arithmetic"
+        cells = [case.name, _ms(floor), bound, _ms(goal), f"{goal / floor:.1f}"]
+        if (found := blocks_of(case)) is None:
+            cells += ["", "", ""]
+        else:
+            cells += [str(found.per_sm), f"{found.waves:.2f}", _ms(found.seconds())]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 SECTIONS: dict[str, Callable[[], list[str]]] = {
     "floors": floors,
     "stages": stage_table,
+    "linalg": linalg_table,
     "triton": predict_kernels.triton_table,
     "nvcc": predict_kernels.nvcc_table,
 }

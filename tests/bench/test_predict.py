@@ -15,7 +15,7 @@ from subkern.bench.lowrank_adam import step_bytes
 PAGE = Path(__file__).parents[2] / "docs" / "gpu.md"
 
 
-@pytest.mark.parametrize("name", ["floors", "stages"])
+@pytest.mark.parametrize("name", ["floors", "stages", "linalg"])
 def test_the_page_is_what_the_command_writes(name):
     found = predict.section_of(PAGE.read_text(), name)
     assert found == "\n".join(predict.SECTIONS[name]()), "python -m subkern.bench.predict --write"
@@ -53,7 +53,7 @@ def test_the_nvcc_table_is_what_the_compiler_says():
 def test_the_page_calls_its_times_predicted():
     page = PAGE.read_text()
     assert "**Nothing on this page was measured.**" in page
-    for line in predict.floors()[0], predict.stage_table()[0]:
+    for line in predict.floors()[0], predict.stage_table()[0], predict.linalg_table()[0]:
         assert "predicted" in line
 
 
@@ -94,6 +94,26 @@ def test_cache_traffic_by_hand():
     assert update.seconds("bf16") == update.cache / predict.CACHE_RATE
     fira = predict.stages("fira", m, n, r, "bf16")[2]
     assert fira.cache == update.cache + (m // 128) * (n // 128) * 128 * r * 2 + m * n * 2
+
+
+def test_blocks_by_hand():
+    # 2048 x 8 floats and three 8 x 8 of float64: three blocks of 67 KB in 227 KB.
+    found = predict.Blocks(1000, 4 * 2048 * 8 + 3 * 8 * 64, 132_000_000)
+    assert found.per_sm == 3
+    assert found.waves == pytest.approx(1000 / (3 * 132))
+    assert found.seconds() == pytest.approx(132e6 / 3e12 * 3 / found.waves)
+    # Fewer blocks than there are places: no wave is longer than it needs to be.
+    alone = predict.Blocks(100, 4000, 3_000_000)
+    assert alone.seconds() == pytest.approx(1e-6)
+
+
+def test_budgets_are_called_goals_and_times_predicted():
+    head, _, *lines = predict.linalg_table()
+    assert "budget, ms (goal)" in head
+    assert head.count("predicted") == 2
+    (thin,) = [line for line in lines if "orthonormalize-2048x8-b1000" in line]
+    assert "| 0.090 |" in thin
+    assert "| 3 | 2.53 |" in thin
 
 
 def test_write_then_check(tmp_path, monkeypatch, capsys):

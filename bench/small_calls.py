@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+import subkern
 from subkern.backends import BackendUnavailableError
 from subkern.ops import adam_, lowrank_adam_
 
@@ -73,6 +74,53 @@ def adam_calls(device: str) -> Iterator[tuple[str, torch.dtype, Call]]:
         yield f"adam {dtype}".replace("torch.", ""), dtype, call
 
 
+# Name, batch, rows, columns: one matrix per block, per part of a warp, over four warps, and tall.
+LINALG = {
+    "orthonormalize": ((5, 65, 7), (3, 131, 17), (2, 97, 65)),
+    "svd_small": ((5, 8, 8), (3, 31, 17), (2, 40, 40), (3, 131, 9)),
+    "eigh_small": ((5, 8, 8), (2, 33, 33)),
+    "gram": ((2, 131, 65),),
+    "polar": ((2, 33, 65),),
+}
+
+
+def linalg_calls(device: str) -> Iterator[tuple[str, torch.dtype, Call]]:
+    """The same for linear algebra, whose results are unique by their rules of signs."""
+    for op, shapes in LINALG.items():
+        for shape in shapes:
+            name = f"{op} {'x'.join(map(str, shape))}"
+            yield name, torch.float32, _linalg(op, shape, device)
+    yield "topk_subspace 65x131", torch.float32, _topk(device)
+
+
+def _linalg(op: str, shape: tuple[int, ...], device: str) -> Call:
+    def call(backend: str) -> torch.Tensor:
+        A = _random(torch.Generator().manual_seed(sum(shape)), *shape).to(device)
+        if op == "eigh_small":
+            A = A + A.mT
+        options = {"return_r": True} if op == "orthonormalize" else {}
+        found = getattr(subkern, op)(A, backend=backend, **options)
+        results = found if isinstance(found, tuple) else (found,)
+        return torch.cat([result.float().flatten() for result in results])
+
+    return call
+
+
+def _topk(device: str) -> Call:
+    m, n, rank = SIZES
+
+    def call(backend: str) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(m)
+        G = _random(generator, m, n).to(device)
+        start = torch.linalg.qr(_random(generator, m, rank))[0].to(device)
+        found = subkern.topk_subspace(
+            G, rank, side="left", mode="iterate", q_prev=start, backend=backend
+        )
+        return torch.cat([found.basis.flatten(), found.energy.float().flatten()])
+
+    return call
+
+
 def main(argv: list[str]) -> int:
     """Run them: exit code 1 when one is wrong, 2 when no backend takes any."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -80,7 +128,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--backends", nargs="+", default=["triton", "cuda"])
     options = parser.parse_args(argv)
     wrong = served = 0
-    for name, dtype, call in (*lowrank_calls(options.device), *adam_calls(options.device)):
+    makers = (lowrank_calls, adam_calls, linalg_calls)
+    for name, dtype, call in (found for make in makers for found in make(options.device)):
         want = call("reference")
         for backend in options.backends:
             try:

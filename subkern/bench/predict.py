@@ -38,6 +38,12 @@ STEP_OPTIONS = dict(
 )  # fmt: skip
 
 
+LINALG_COLUMNS = (
+    "case", "floor, ms (predicted)", "bound by", "budget, ms (goal)", "budget / floor",
+    "blocks per SM", "waves", "one launch, ms (predicted)",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Stage:
     """One launch: bytes of tensors and of scratch, what multiprocessors and L2 exchange, FLOPs."""
@@ -198,9 +204,8 @@ def blocks_of(case: Case) -> Blocks | None:
 def linalg_table() -> list[str]:
     """The budgets of the linear algebra ops beside their floors."""
     lines = [
-        "| case | floor, ms (predicted) | bound by | budget, ms (goal) | budget / floor "
-        + "| blocks per SM | waves | one launch, ms (predicted) |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(LINALG_COLUMNS)} |",
+        f"|{'---|' * len(LINALG_COLUMNS)}",
     ]
     for case in all_cases(device="cuda"):
         goal = next((t.seconds for t in case.targets if isinstance(t, Budget)), None)

@@ -19,7 +19,6 @@ from subkern.bench.variants import PICKS, attempt
 # What a second thread must bring, from this many matrices on.
 SECOND_THREAD = 1.7
 SECOND_THREAD_BATCH = 256
-QUICK_BATCH = 32
 ITEMSIZE = {"fp32": 4, "bf16": 2}
 
 Call = Callable[[], Any]

@@ -25,12 +25,11 @@ from subkern.bench.machine import inspect
 from subkern.bench.timer import Effort, measure
 
 ROOT = Path(__file__).resolve().parents[1]
-# The width of the 350M model with fewer layers: its matrices, in little time.
-MODEL = dict(hidden=1024, intermediate=2736, layers=2, heads=16, vocab=2048, seq=128)
-BATCH, PEAK, SEED = 8, 1.25e-3, 0
-STEPS = (10, 30)
-WEIGHT = "layers.1.mlp.down_proj"
-RANK = 256
+# The example's default model, and AdamW at its learning rate.
+PRESET, PEAK, SEED = "tiny", 1.25e-3, 0
+STEPS = (130, 150)
+WEIGHT = "layers.2.mlp.down_proj"
+RANK = 64
 SWEEP = (1, 2, 4)
 EFFORT = Effort(rounds=9, min_rounds=5, sample_s=0.0, budget_s=25.0)
 COLORS = {
@@ -44,7 +43,7 @@ COLORS = {
 PAGE, MARKER = ROOT / "docs" / "subspaces.md", "subspaces: table"
 
 
-def capture(folder, steps=STEPS, shape=MODEL):
+def capture(folder, steps=STEPS):
     """Train, and return the weight's gradients at the steps; from the folder if they are there."""
     from safetensors.torch import load_file, save_file
 
@@ -52,16 +51,18 @@ def capture(folder, steps=STEPS, shape=MODEL):
     names = [f"step{step}" for step in steps]
     if kept.is_file() and set(names) <= (found := load_file(kept)).keys():
         return [found[name] for name in names]
-    corpus = data.prepare(None, vocab=shape["vocab"], seq=shape["seq"], directory=folder / "data")
+    p = models.preset(PRESET)
+    corpus = data.prepare(None, vocab=p.vocab, seq=p.seq, directory=folder / "data")
     tokens, _ = data.load_tokens(corpus)
-    model = models.build(**{**shape, "vocab": corpus.vocab}, seed=SEED)
+    sizes = {"hidden": p.hidden, "intermediate": p.intermediate, "layers": p.layers}
+    model = models.build(**sizes, heads=p.heads, vocab=p.vocab, seq=p.seq, seed=SEED)
     (weight,) = (p for n, p in model.named_parameters() if WEIGHT in n)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK)
     gradients = {}
     for step in range(max(steps) + 1):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, peak=PEAK, steps=max(steps))
-        batch = data.batch_at(tokens, seed=SEED, step=step, batch=BATCH, seq=shape["seq"])
+            group["lr"] = learning_rate(step, peak=PEAK, steps=p.steps)
+        batch = data.batch_at(tokens, seed=SEED, step=step, batch=p.batch, seq=p.seq)
         loss = models.loss_of(model, batch)
         loss.backward()
         if step in steps:

@@ -7,15 +7,13 @@ from subkern.bench import (
     lowrank_adam,
     lowrank_adam_gpu,
     orthonormalize,
-    polar,
     rsvd,
     svd_small,
     topk_subspace,
-    tsqr,
 )
 from subkern.bench.registry import Case
 
-LINALG = (svd_small, orthonormalize, topk_subspace, eigh_small, gram, rsvd, polar)
+LINALG = (svd_small, orthonormalize, topk_subspace, eigh_small, gram, rsvd)
 
 
 def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
@@ -25,7 +23,7 @@ def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
     """
     if device == "cpu":
         small = [case for op in LINALG for case in op.cases()]
-        return [*lowrank_adam.cases(quick), *adam.cases(quick), *small, *tsqr.cases()]
+        return [*lowrank_adam.cases(quick), *adam.cases(quick), *small]
     first, later = lowrank_adam_gpu.cases(quick, device)
     small = [case for op in LINALG for case in op.gpu_cases(device)]
     return [*first, *small, *adam.gpu_cases(device), *later]

@@ -9,11 +9,9 @@ from subkern.bench import (
     gram,
     linalg_table,
     orthonormalize,
-    polar,
     rsvd,
     svd_small,
     topk_subspace,
-    tsqr,
 )
 from subkern.bench.cases import all_cases
 from subkern.bench.device import CudaDevice
@@ -94,7 +92,6 @@ def test_floors_of_a_warm_step(shape, drift):
         ("topk_subspace-warm-4096x11008-r256-drift0.1-bf16", 200e-6),
         ("topk_subspace-warm-4096x11008-r512-drift0.1-bf16", 350e-6),
         ("topk_subspace-warm-4096x11008-r1024-drift0.1-bf16", 900e-6),
-        ("polar-direction-4096x11008-bf16", 5e-3),
     ],
 )
 def test_budgets_on_a_gpu(name, budget):
@@ -122,7 +119,6 @@ def test_costs_by_hand():
     assert eigh_small.cost(3)[0] == 4 * (9 + 9 + 3)
     assert gram.cost(2, 3, "left", "fp32", "bf16") == (2 * 6 + 4 * 4, 12)
     assert gram.cost(2, 3, "right", "fp64", "fp32") == (4 * 6 + 4 * 9, 36)
-    assert polar.cost(2, 3, "direction", "fp32") == (48, 5 * (4 * 12 + 16))
     # G 2x3 twice, Z and Y of rank 1 written and read, and the basis as in its own cases.
     nbytes, flops = topk_subspace.iterate_cost(2, 3, 1, "bf16")
     assert nbytes == 2 * (12 + 6 + 4)
@@ -135,9 +131,7 @@ SMALL = {
     "eigh_small": (lambda: eigh_small.gpu_cases("cpu", [(3, 5)])[0], "linalg-eigh"),
     "gram": (lambda: gram.gpu_cases("cpu", [(20, 30, "left", "fp32")])[0], "matmul"),
     "gram-fp64": (lambda: gram.gpu_cases("cpu", [(30, 20, "right", "fp64")])[0], "matmul"),
-    "polar": (lambda: polar.gpu_cases("cpu", [(24, 40, "direction", 1.0)])[0], "loop"),
     "rsvd": (lambda: rsvd.gpu_cases("cpu", [(40, 60, 5)])[0], "svd-lowrank"),
-    "tsqr": (lambda: tsqr.cases("cpu", [(64, 8)])[0], "linalg-qr"),
 }
 
 

@@ -3,7 +3,6 @@
 from subkern.bench import (
     adam,
     eigh_small,
-    gram,
     lowrank_adam,
     lowrank_adam_gpu,
     orthonormalize,
@@ -13,7 +12,7 @@ from subkern.bench import (
 )
 from subkern.bench.registry import Case
 
-LINALG = (svd_small, orthonormalize, topk_subspace, eigh_small, gram, rsvd)
+LINALG = (svd_small, orthonormalize, topk_subspace, eigh_small, rsvd)
 
 
 def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:

@@ -6,7 +6,6 @@ from sktest.fake_cuda import FakeCuda
 
 from subkern.bench import (
     eigh_small,
-    gram,
     linalg_table,
     orthonormalize,
     rsvd,
@@ -117,8 +116,6 @@ def test_costs_by_hand():
     # A 6x2 read; U 12, S 2, V 4 written.
     assert svd_small.cost(6, 2, "fp32")[0] == svd_small.cost(2, 6, "fp32")[0] == 4 * (12 + 18)
     assert eigh_small.cost(3)[0] == 4 * (9 + 9 + 3)
-    assert gram.cost(2, 3, "left", "fp32", "bf16") == (2 * 6 + 4 * 4, 12)
-    assert gram.cost(2, 3, "right", "fp64", "fp32") == (4 * 6 + 4 * 9, 36)
     # G 2x3 twice, Z and Y of rank 1 written and read, and the basis as in its own cases.
     nbytes, flops = topk_subspace.iterate_cost(2, 3, 1, "bf16")
     assert nbytes == 2 * (12 + 6 + 4)
@@ -129,8 +126,6 @@ SMALL = {
     "orthonormalize": (lambda: orthonormalize.gpu_cases("cpu", [(3, 20, 4, 1.0)])[0], "linalg-qr"),
     "svd_small": (lambda: svd_small.gpu_cases("cpu", [(3, 12, 4, 1.0)])[0], "linalg-svd"),
     "eigh_small": (lambda: eigh_small.gpu_cases("cpu", [(3, 5)])[0], "linalg-eigh"),
-    "gram": (lambda: gram.gpu_cases("cpu", [(20, 30, "left", "fp32")])[0], "matmul"),
-    "gram-fp64": (lambda: gram.gpu_cases("cpu", [(30, 20, "right", "fp64")])[0], "matmul"),
     "rsvd": (lambda: rsvd.gpu_cases("cpu", [(40, 60, 5)])[0], "svd-lowrank"),
 }
 

@@ -146,7 +146,8 @@ def table(rows):
     for row in sorted(rows, key=lambda row: float(row["ms"])):
         lines.append(
             f"| {row['way']} | {row['setting']} | {float(row['ms']):.1f} | "
-            f"{max(1 - float(row['energy']), LEAST_MISSED):.0e} | {float(row['orthonormality']):.0e} |"
+            f"{max(1 - float(row['energy']), LEAST_MISSED):.0e} | "
+            f"{float(row['orthonormality']):.0e} |"
         )
     return lines
 

@@ -7,7 +7,16 @@ native modules are loaded by the first call that needs them.
 from subkern import diagnostics, ops, optim
 from subkern._version import __version__
 from subkern.backends import BackendUnavailableError, backend
-from subkern.ops import eigh_small, orthonormalize, rsvd, svd_small, topk_subspace
+from subkern.ops import (
+    eigh_small,
+    gram,
+    orthonormalize,
+    polar,
+    polar_many,
+    rsvd,
+    svd_small,
+    topk_subspace,
+)
 
 __all__ = [
     "BackendUnavailableError",
@@ -15,9 +24,12 @@ __all__ = [
     "backend",
     "diagnostics",
     "eigh_small",
+    "gram",
     "ops",
     "optim",
     "orthonormalize",
+    "polar",
+    "polar_many",
     "rsvd",
     "svd_small",
     "topk_subspace",

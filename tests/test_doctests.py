@@ -11,11 +11,13 @@ MODULES = (
     "subkern.diagnostics",
     "subkern.ops.adam",
     "subkern.ops.eigh_small",
+    "subkern.ops.gram",
     "subkern.ops.lowrank_adam",
     "subkern.ops.rsvd",
     "subkern.ops.svd_small",
     "subkern.ops.topk_subspace",
     "subkern.ops.orthonormalize",
+    "subkern.ops.polar",
     "subkern.optim.fira",
     "subkern.optim.galore",
 )

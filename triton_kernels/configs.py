@@ -113,6 +113,18 @@ def moments_tile(by_column: bool, rank: int) -> Tile:
     return Tile(64, 16, 1, 4, 1) if by_column else Tile(8, 128, 1, 4, 1)
 
 
+def symmetric_tile(side: int, itemsize: int, aligned: bool) -> Tile:
+    """Square tile of a symmetric product; float32 is multiplied as three TF32 products.
+
+    Large tiles only where loads are wide: the addresses of narrow ones take the registers.
+    """
+    if side <= 32:
+        return Tile(32, 32, 32, 4, 3)
+    if side <= 512 or itemsize == 4 or not aligned:
+        return Tile(64, 64, 64 if itemsize == 2 and aligned else 32, 4, 3)
+    return Tile(128, 128, 64, 8, 3)
+
+
 ADAM_BLOCK = 1024  # elements at once: eight per thread of bfloat16
 ADAM_WARPS = 4
 

@@ -11,6 +11,7 @@ namespace subkern {
 namespace py = pybind11;
 
 void bind_adam(py::module_& m);
+void bind_gram(py::module_& m);
 void bind_lowrank_adam(py::module_& m);
 void bind_orthonormalize(py::module_& m);
 

@@ -1,10 +1,16 @@
 // What each instruction-set variant offers: single-threaded kernels, listed op by op.
 #pragma once
 
+#include "gram_kernels.h"
 #include "optimizer_kernels.h"
 #include "orthonormalize_kernels.h"
 
+  SUBKERN_GRAM_KERNELS(KERNEL)  \
+  SUBKERN_OPTIMIZER_KERNELS(KERNEL)
+  SUBKERN_OPTIMIZER_KERNELS(KERNEL) \
+  SUBKERN_ORTHONORMALIZE_KERNELS(KERNEL)
 #define SUBKERN_KERNELS(KERNEL)     \
+  SUBKERN_GRAM_KERNELS(KERNEL)      \
   SUBKERN_OPTIMIZER_KERNELS(KERNEL) \
   SUBKERN_ORTHONORMALIZE_KERNELS(KERNEL)
 

@@ -1,6 +1,6 @@
 """Which implementation serves a call, and why another one does not."""
 
-from subkern.backends import cpu, cuda, reference, triton  # noqa: F401  (importing registers)
+from subkern.backends import composed, cpu, cuda, reference, triton  # noqa: F401  (importing registers)
 from subkern.backends.registry import (
     BACKENDS,
     BackendUnavailableError,

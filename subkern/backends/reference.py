@@ -5,8 +5,10 @@ from __future__ import annotations
 from subkern.backends.registry import register
 from subkern.reference.adam import adam_
 from subkern.reference.eigh_small import eigh_small
+from subkern.reference.gram import gram
 from subkern.reference.lowrank_adam import lowrank_adam_
 from subkern.reference.orthonormalize import orthonormalize
+from subkern.reference.polar import polar
 from subkern.reference.rsvd import rsvd
 from subkern.reference.svd_small import svd_small
 from subkern.reference.topk_subspace import topk_subspace
@@ -18,8 +20,10 @@ def _always(**call: object) -> None:
 
 register("adam", "reference", _always)(adam_)
 register("eigh_small", "reference", _always)(eigh_small)
+register("gram", "reference", _always)(gram)
 register("lowrank_adam", "reference", _always)(lowrank_adam_)
 register("rsvd", "reference", _always)(rsvd)
 register("svd_small", "reference", _always)(svd_small)
 register("topk_subspace", "reference", _always)(topk_subspace)
 register("orthonormalize", "reference", _always)(orthonormalize)
+register("polar", "reference", _always)(polar)

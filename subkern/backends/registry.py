@@ -29,12 +29,17 @@ class BackendUnavailableError(RuntimeError):
 
 @dataclass(frozen=True)
 class Implementation:
-    """One backend's implementation of one op."""
+    """One backend's implementation of one op.
+
+    Attributes:
+        composed: made of torch's products and other ops; it may call no kernel of its own.
+    """
 
     op: str
     backend: str
     function: Callable[..., Any]
     can_serve: Callable[..., str | None]
+    composed: bool = False
 
 
 _table: dict[tuple[str, str], Implementation] = {}
@@ -75,12 +80,14 @@ def backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def register(op: str, name: str, can_serve: Callable[..., str | None]) -> Callable:
+def register(
+    op: str, name: str, can_serve: Callable[..., str | None], *, composed: bool = False
+) -> Callable:
     """Decorator: register a function as the implementation of ``op`` on backend ``name``."""
     _check_name(name, "register")
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        _table[op, name] = Implementation(op, name, function, can_serve)
+        _table[op, name] = Implementation(op, name, function, can_serve, composed)
         return function
 
     return decorate

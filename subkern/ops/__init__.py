@@ -2,8 +2,10 @@
 
 from subkern.ops.adam import adam_
 from subkern.ops.eigh_small import eigh_small
+from subkern.ops.gram import gram
 from subkern.ops.lowrank_adam import lowrank_adam_
 from subkern.ops.orthonormalize import orthonormalize
+from subkern.ops.polar import polar, polar_many
 from subkern.ops.rsvd import rsvd
 from subkern.ops.svd_small import svd_small
 from subkern.ops.topk_subspace import SubspaceResult, topk_subspace
@@ -12,8 +14,11 @@ __all__ = [
     "SubspaceResult",
     "adam_",
     "eigh_small",
+    "gram",
     "lowrank_adam_",
     "orthonormalize",
+    "polar",
+    "polar_many",
     "rsvd",
     "svd_small",
     "topk_subspace",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from subkern.bench.machine_code import Job, record
-from subkern.ops import adam_, lowrank_adam_
+from subkern.ops import adam_, gram, lowrank_adam_
 
 FP32, BF16 = torch.float32, torch.bfloat16
 
@@ -37,6 +37,7 @@ KERNELS = {
     "_lowrank_adam_project_kernel": Kernel(255, True, _LOWRANK),
     "_lowrank_adam_moments_kernel": Kernel(168, False, _LOWRANK),
     "_lowrank_adam_update_kernel": Kernel(255, True, _LOWRANK),
+    "_gram_symmetric_kernel": Kernel(255, True, "ops/test_gram.py::test_shapes"),
     "_adam_scan_kernel": Kernel(64, False, "ops/test_adam.py::test_options"),
     "_adam_update_kernel": Kernel(128, False, "ops/test_adam.py::test_options"),
 }
@@ -69,6 +70,9 @@ class Call:
             scalars = [torch.empty(())], [torch.empty(())]
             options = dict(lr=0.1, skip_nonfinite=self.skip, backend="triton")
             return record(lambda: adam_([w], [g], [m], [v], *scalars, **options))
+        if self.op == "gram":
+            X = torch.empty(self.shape, dtype=self.dtype)
+            return record(lambda: gram(X, self.side, out_dtype=self.dtype, backend="triton"))
         m, n, rank = self.shape
         low = {"left": (rank, n), "right": (m, rank), "full": (rank, rank)}[self.side]
         basis = n if self.side == "right" else m
@@ -95,6 +99,12 @@ CALLS = {
     "full-fira-bf16": Call(_LOW, (1024, 1024, 64), BF16, "full", "fira"),
     "left-fira-fp32": Call(_LOW, (4096, 4096, 256), FP32, "left", "fira", basic=True),
     "right-galore-fp32-odd": Call(_LOW, (1025, 2047, 63), FP32, "right", vector=4),
+    "gram-left-bf16": Call("gram", (4096, 11008), BF16, basic=True),
+    "gram-right-bf16": Call("gram", (11008, 4096), BF16, "right"),
+    "gram-left-fp32": Call("gram", (4096, 11008), FP32, basic=True),
+    "gram-right-fp32": Call("gram", (11008, 4096), FP32, "right"),
+    "gram-left-small": Call("gram", (20, 64, 200), BF16),
+    "gram-right-bf16-odd": Call("gram", (5461, 2047), BF16, "right", vector=2),
     "adam-bf16": Call("adam", (32000, 4096), BF16, basic=True),
     "adam-fp32": Call("adam", (4099,), FP32, skip=False),
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from subkern.backends.triton.gram import symmetric_product
 from subkern.bench.machine_code import Job, record
 from subkern.ops import adam_, gram, lowrank_adam_
 
@@ -73,6 +74,10 @@ class Call:
         if self.op == "gram":
             X = torch.empty(self.shape, dtype=self.dtype)
             return record(lambda: gram(X, self.side, out_dtype=self.dtype, backend="triton"))
+        if self.op == "polar":  # its polynomial, which on CPU tensors goes to torch
+            R = torch.empty(1, *self.shape, dtype=self.dtype)
+            step = dict(alpha=0.5, C=R, gamma=-1.0, delta=2.0)
+            return record(lambda: symmetric_product(R, self.dtype, **step))
         m, n, rank = self.shape
         low = {"left": (rank, n), "right": (m, rank), "full": (rank, rank)}[self.side]
         basis = n if self.side == "right" else m
@@ -105,6 +110,9 @@ CALLS = {
     "gram-right-fp32": Call("gram", (11008, 4096), FP32, "right"),
     "gram-left-small": Call("gram", (20, 64, 200), BF16),
     "gram-right-bf16-odd": Call("gram", (5461, 2047), BF16, "right", vector=2),
+    "polar-fp16": Call("polar", (4096, 4096), torch.float16, basic=True),
+    "polar-bf16": Call("polar", (4096, 4096), BF16),
+    "polar-fp32": Call("polar", (4096, 4096), FP32),
     "adam-bf16": Call("adam", (32000, 4096), BF16, basic=True),
     "adam-fp32": Call("adam", (4099,), FP32, skip=False),
 }

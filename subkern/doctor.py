@@ -131,7 +131,7 @@ def _probe(op: str, backend: str) -> dict[str, Any]:
     if before is not None and after == before and not composed:
         return {"op": op, "ok": False, "detail": "no native entry was called"}
     worst = max(
-        float((a - b).norm() / b.norm().clamp_min(1e-30))
+        float((a.double() - b.double()).norm() / b.double().norm().clamp_min(1e-30))
         for a, b in zip(got, PROBES[op]("reference"), strict=True)
     )
     ok = worst <= PROBE_TOLERANCE

@@ -1,4 +1,4 @@
-// Launches orthonormalize: a block for each matrix.
+// Launches orthonormalize: a block for each matrix that fits one, else as orthonormalize_split.cu.
 #include "orthonormalize.cuh"
 #include "subkern/cuda/orthonormalize.h"
 
@@ -19,6 +19,14 @@ int64_t shared_bytes(int64_t rows, int64_t cols) {
          shared_pitch(rows, cols) * cols * static_cast<int64_t>(sizeof(float));
 }
 
+bool fits(int64_t rows, int64_t cols, int device) {
+  const int64_t bytes = cols <= 8    ? shared_bytes<8>(rows, cols)
+                        : cols <= 16 ? shared_bytes<16>(rows, cols)
+                        : cols <= 32 ? shared_bytes<32>(rows, cols)
+                                     : shared_bytes<64>(rows, cols);
+  return bytes <= most_shared(device);
+}
+
 template <int K>
 int launch(const OrthonormalizeArguments& a, int64_t count, void* stream) {
   const int64_t bytes = shared_bytes<K>(a.rows, a.cols);
@@ -30,33 +38,34 @@ int launch(const OrthonormalizeArguments& a, int64_t count, void* stream) {
 
 }  // namespace
 
-bool cuda_orthonormalize_fits(int64_t rows, int64_t cols, int device) {
-  if (cols > kCudaOrthonormalizeCols || rows > 1 << 20) return false;
-  const int64_t bytes = cols <= 8    ? shared_bytes<8>(rows, cols)
-                        : cols <= 16 ? shared_bytes<16>(rows, cols)
-                        : cols <= 32 ? shared_bytes<32>(rows, cols)
-                                     : shared_bytes<64>(rows, cols);
-  return bytes <= most_shared(device);
+int64_t cuda_orthonormalize_workspace(int64_t count, int64_t rows, int64_t cols, int device) {
+  return fits(rows, cols, device) ? 0 : cuda_orthonormalize_split_workspace(count, rows, cols);
 }
 
-int cuda_orthonormalize(const CudaOrthonormalize& call, const CudaQueue& queue) {
+int cuda_orthonormalize(const CudaOrthonormalize& call, const CudaQueue& queue,
+                        int64_t launches[2]) {
+  const CudaMatrices& Y = call.Y;
+  if (Y.count == 0) return 0;
+  if (!fits(Y.rows, Y.cols, queue.device)) {
+    return cuda_orthonormalize_split(call, queue, launches + 1);
+  }
   const DeviceScope scope(queue.device);
   if (scope.status() != 0) return scope.status();
-  if (call.count == 0) return 0;
-  const OrthonormalizeArguments a{call.Y,
-                                  call.dtype == kBFloat16,
-                                  call.matrix_stride,
-                                  call.row_stride,
-                                  call.col_stride,
+  const OrthonormalizeArguments a{Y.data,
+                                  Y.dtype == kBFloat16,
+                                  Y.matrix_stride,
+                                  Y.row_stride,
+                                  Y.col_stride,
                                   call.Q,
                                   call.R,
                                   call.info,
-                                  static_cast<int>(call.rows),
-                                  static_cast<int>(call.cols)};
-  if (call.cols <= 8) return launch<8>(a, call.count, queue.stream);
-  if (call.cols <= 16) return launch<16>(a, call.count, queue.stream);
-  if (call.cols <= 32) return launch<32>(a, call.count, queue.stream);
-  return launch<64>(a, call.count, queue.stream);
+                                  static_cast<int>(Y.rows),
+                                  static_cast<int>(Y.cols)};
+  ++launches[0];
+  if (Y.cols <= 8) return launch<8>(a, Y.count, queue.stream);
+  if (Y.cols <= 16) return launch<16>(a, Y.count, queue.stream);
+  if (Y.cols <= 32) return launch<32>(a, Y.count, queue.stream);
+  return launch<64>(a, Y.count, queue.stream);
 }
 
 }  // namespace subkern

@@ -18,7 +18,9 @@ struct OrthonormalizeArguments {
 __host__ __device__ constexpr int orthonormalize_threads(int K) { return K == 8 ? 128 : 256; }
 
 template <int K>
-__global__ void __launch_bounds__(orthonormalize_threads(K), K == 8 ? 3 : 1)
+__global__ void __launch_bounds__(orthonormalize_threads(K), K == 8    ? 3
+                                                             : K == 64 ? 1
+                                                                       : 2)
     orthonormalize_kernel(const __grid_constant__ OrthonormalizeArguments a) {
   SK_DYNAMIC_SHARED(OrthonormalizeScratch<K>, scratch);
   const int64_t matrix = blockIdx.x;

@@ -20,38 +20,43 @@ struct GramSums {
   static constexpr int kBuffer = kCount > K* K ? kCount : K * K;
 };
 
+// What is known of the columns.
+template <int K>
+struct OrthonormalizeColumns {
+  double unit[K];  // 2^-exponent of each column in a first pass, then 1
+  double diagonal[K], inverse_root[K];
+  float reciprocal[K];        // of the factor's diagonal
+  float scale[2][K];          // their product is the unit of the first pass
+  int exponent[K];            // column j of R is to be scaled by 2^exponent[j]
+  unsigned long long failed;  // a bit for each column whose pivot failed
+  int nonfinite, again;       // an entry is not finite; a third pass is needed
+};
+
 // What the block needs beside the matrix. Set up by orthonormalize_in_shared.
 template <int K>
-struct OrthonormalizeScratch {
-  double buffers[3][GramSums<K>::kBuffer];  // sums (then packed rows), factor of a pass, product
-  double unit[K];                           // 2^-exponent of each column in a first pass, then 1
-  double diagonal[K], inverse_root[K];
-  float reciprocal[K];                         // of the factor's diagonal
+struct OrthonormalizeScratch : OrthonormalizeColumns<K> {
+  double buffers[3][GramSums<K>::kBuffer];     // sums (then packed rows), factor of a pass, product
   double coefficients[2][K], partials[kWarp];  // of repair
-  float scale[2][K];                           // their product is the unit of a first pass
-  int exponent[K];
   int rows[kWarp];
-  unsigned long long failed;  // a bit for each column whose pivot failed
-  int nonfinite, again;
 };
 
 __device__ __forceinline__ bool has_bit(unsigned long long bits, int i) { return bits >> i & 1; }
 
 // Pivots at or below this share of the squared column norm fail.
-__device__ __forceinline__ double pivot_threshold(int rows) {
+__device__ __forceinline__ double pivot_threshold(int64_t rows) {
   const double rounding = 8 * 0x1p-53 * sqrt(static_cast<double>(rows));
   return rounding > 0x1p-44 ? rounding : 0x1p-44;
 }
 
 // Sums N values over a warp: half of the values go to the upper lanes, half to the lower, and so
-// on. Each lane stores the sums that are left to it: `count` from `first` on.
+// on. Each lane stores, or adds, the sums that are left to it: `count` from `first` on.
 template <int N, int kApart>
 __device__ __forceinline__ void scatter_sum(const double (&x)[N], double* sums, int first,
-                                            int count) {
+                                            int count, bool add) {
   if constexpr (kApart == 0) {
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      if (i < count) sums[first + i] = x[i];
+      if (i < count) sums[first + i] = add ? sums[first + i] + x[i] : x[i];
     }
   } else {
     constexpr int kHalf = (N + 1) / 2;
@@ -63,13 +68,14 @@ __device__ __forceinline__ void scatter_sum(const double (&x)[N], double* sums, 
       kept[i] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, kApart);
     }
     scatter_sum<kHalf, kApart / 2>(kept, sums, upper ? first + kHalf : first,
-                                   upper ? count - kHalf : (count < kHalf ? count : kHalf));
+                                   upper ? count - kHalf : (count < kHalf ? count : kHalf), add);
   }
 }
 
-// Partial sums of Y^T Y in fp64; columns past the last repeat it.
+// Partial sums of Y^T Y in fp64, new or added to; columns past the last repeat it.
 template <int K>
-__device__ __forceinline__ void gram_in_shared(const SharedMatrix& Y, double* sums) {
+__device__ __forceinline__ void gram_in_shared(const SharedMatrix& Y, double* sums,
+                                               bool add = false) {
   using Sums = GramSums<K>;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, last = Y.cols - 1;
   if constexpr (K == 8) {
@@ -86,7 +92,7 @@ __device__ __forceinline__ void gram_in_shared(const SharedMatrix& Y, double* su
         }
       }
     }
-    scatter_sum<Sums::kTriangle, 16>(sum, sums + Sums::kTriangle * warp, 0, Sums::kTriangle);
+    scatter_sum<Sums::kTriangle, 16>(sum, sums + Sums::kTriangle * warp, 0, Sums::kTriangle, add);
   } else {
     const int warps = static_cast<int>(blockDim.x) / kWarp;
     for (int item = warp; item < Sums::kTiles * Sums::kSlices; item += warps) {
@@ -109,7 +115,7 @@ __device__ __forceinline__ void gram_in_shared(const SharedMatrix& Y, double* su
 #pragma unroll
         for (int i = 0; i < 16; ++i) sum[i] = fma(x[i / 4], y[i % 4], sum[i]);
       }
-      scatter_sum<16, 16>(sum, sums + 16 * item, 0, 16);
+      scatter_sum<16, 16>(sum, sums + 16 * item, 0, 16, add);
     }
   }
 }
@@ -145,7 +151,7 @@ __device__ __forceinline__ void sync_columns() {
 // columns: rows of failed columns are zero, failed columns are those of the identity. Over the sums
 // go its rows from right of the diagonal on. Called by warp 0, for K = 64 by the block.
 template <int K>
-__device__ __forceinline__ void factor_columns(OrthonormalizeScratch<K>& s, double* sums, double* R,
+__device__ __forceinline__ void factor_columns(OrthonormalizeColumns<K>& s, double* sums, double* R,
                                                int cols, double threshold, bool first) {
   const int j = threadIdx.x;
   const bool within = j < K;
@@ -212,11 +218,23 @@ __device__ __forceinline__ void factor_columns(OrthonormalizeScratch<K>& s, doub
   if (j == 0) s.failed = failed;
 }
 
+// product <- step R, upper triangular, by all threads.
+template <int K>
+__device__ __forceinline__ void multiply_factors(const double* step, const double* R, int cols,
+                                                 double* product) {
+  for (int e = threadIdx.x; e < cols * K; e += static_cast<int>(blockDim.x)) {
+    const int i = e / K, j = e % K;
+    double sum = 0.0;
+    for (int l = i; l <= j && j < cols; ++l) sum = fma(step[i * K + l], R[l * K + j], sum);
+    product[e] = sum;
+  }
+}
+
 // Good columns of Y <- Y R^-1, by substitution along each row: unlike a product with the inverse,
 // Q R is then Y to rounding. The first pass scales every column; failed ones it leaves at that.
 template <int K>
 __device__ __forceinline__ void divide_in_shared(const SharedMatrix& Y,
-                                                 const OrthonormalizeScratch<K>& s,
+                                                 const OrthonormalizeColumns<K>& s,
                                                  const float* rows, bool first) {
   constexpr int kRows = K <= 8 ? 1 : K == 64 ? 1 : 64 / K;  // of a thread: share what is read of R
   const unsigned long long failed = s.failed;

@@ -35,12 +35,7 @@ __device__ __forceinline__ Orthonormalized orthonormalize_in_shared(const Shared
     if (threadIdx.x == 0 && pass == 0) s.again = 0;
     __syncthreads();
     if (pass > 0) {
-      for (int e = threadIdx.x; e < Y.cols * K; e += static_cast<int>(blockDim.x)) {
-        const int i = e / K, j = e % K;
-        double sum = 0.0;
-        for (int l = i; l <= j && j < Y.cols; ++l) sum = fma(step[i * K + l], R[l * K + j], sum);
-        sums[e] = sum;
-      }
+      multiply_factors<K>(step, R, Y.cols, sums);
       double* const product = sums;
       sums = R;
       R = product;

@@ -19,7 +19,7 @@ class Kernel:
 
     Attributes:
         header: the file of ``csrc/cuda`` that defines it.
-        instances: template arguments of what the launchers use.
+        instances: template arguments of what the launchers use; "" without a template.
         threads: of the largest block.
         registers: most for a thread, on every architecture.
         shared: most bytes of static shared memory.
@@ -40,6 +40,9 @@ _BOTH_WIDTHS = tuple(f"{t}, {vector}" for t in _ELEMENTS for vector in ("true", 
 _COLUMNS = ("8", "16", "32", "64")
 _LANES = tuple(f"{t}, {columns}" for t in _ELEMENTS for columns in (8, 16, 32))
 _SVD, _EIGH = "test_cuda_svd_small.py::test_contract", "test_cuda_eigh_small.py::test_contract"
+_SMALL = "test_cuda_orthonormalize.py::test_against_truth"
+_TALL = "test_cuda_orthonormalize_tall.py::test_against_truth"
+_RARE = "test_cuda_orthonormalize_tall.py::test_"
 _ADAM, _MOMENTS = "test_cuda_adam.py::test_sizes", "test_cuda_moments.py::test_against_truth"
 
 KERNELS = {
@@ -49,9 +52,22 @@ KERNELS = {
     "fira_columns_kernel": Kernel("fira_moments.cuh", _BOTH_WIDTHS, 512, 64, 21 << 10, _MOMENTS),
     "fira_rows_kernel": Kernel("fira_moments.cuh", _BOTH_WIDTHS, 256, 80, 3 << 10, _MOMENTS),
     # A block's shared memory holds the matrix: few threads with all their work in registers.
-    "orthonormalize_kernel": Kernel(
-        *("orthonormalize.cuh", _COLUMNS, 256, 192, 0),
-        *("test_cuda_orthonormalize.py::test_against_truth", 256),
+    "orthonormalize_kernel": Kernel(*("orthonormalize.cuh", _COLUMNS, 256, 192, 0), _SMALL, 256),
+    "orthonormalize_slice_kernel": Kernel(
+        *("orthonormalize_split.cuh", _COLUMNS, 128, 208, 0), _TALL, 256
+    ),
+    "orthonormalize_factor_kernel": Kernel(
+        *("orthonormalize_split.cuh", _COLUMNS, 128, 176, 0), _TALL, 256
+    ),
+    "orthonormalize_finish_kernel": Kernel(
+        *("orthonormalize_split.cuh", _COLUMNS, 256, 40, 0), _TALL
+    ),
+    # Rare paths, a block for each matrix.
+    "orthonormalize_repair_kernel": Kernel(
+        *("orthonormalize_rows.cuh", ("",), 512, 128, 5 << 10), _RARE + "repair", 512
+    ),
+    "orthonormalize_cholesky_kernel": Kernel(
+        *("orthonormalize_rows.cuh", ("",), 512, 128, 5 << 10), _RARE + "cholesky", 512
     ),
     # A matrix in registers: ten warps keep the shuffle unit of a multiprocessor busy.
     "svd_small_kernel": Kernel("svd_small.cuh", _LANES, 32, 168, 4480, _SVD, 320),

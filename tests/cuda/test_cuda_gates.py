@@ -55,7 +55,7 @@ def resources(nvcc: str, arch: str) -> dict[str, list[dict[str, int]]]:
             shared = re.search(r"(\d+) bytes smem", entry["rest"])
             numbers = {k: int(entry[k]) for k in ("stack", "stores", "loads", "registers")}
             numbers["shared"] = int(shared[1]) if shared else 0
-            (name,) = (n for n in KERNELS if f"{len(n)}{n}I" in entry["name"])
+            (name,) = (n for n in KERNELS if re.search(f"{len(n)}{n}[IE]", entry["name"]))
             found[name].append(numbers)
     return found
 

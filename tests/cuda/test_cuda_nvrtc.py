@@ -19,6 +19,8 @@ VECTORS = {
     "galore_moments_kernel<float, true>": (r"(ld|st)\.global[.\w]*\.v4", 7),
     "fira_columns_kernel<float, true>": (r"(ld|st)\.global[.\w]*\.v4", 8),
     "fira_rows_kernel<float, true>": (r"(ld|st)\.global[.\w]*\.v4", 8),
+    "orthonormalize_kernel<8>": (r"(ld|st)\.global[.\w]*\.v4", 13),
+    "orthonormalize_slice_kernel<32>": (r"(ld|st)\.global[.\w]*\.v4", 13),
 }
 
 
@@ -35,7 +37,9 @@ def compile_all(nvrtc, arch):
     """PTX of every instance in the table, by the instance's name."""
     headers = sorted({kernel.header for kernel in KERNELS.values()})
     source = "".join(f'#include "{header}"\n' for header in headers)
-    names = [f"{name}<{t}>" for name, kernel in KERNELS.items() for t in kernel.instances]
+    names = [
+        f"{name}<{t}>" if t else name for name, kernel in KERNELS.items() for t in kernel.instances
+    ]
     options = [f"--gpu-architecture=compute_{arch}", "-std=c++17", f"-I{HEADERS}"]
     ptx, lowered = nvrtc.compile(source, [f"subkern::{name}" for name in names], options)
     found = {}

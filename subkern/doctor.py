@@ -94,6 +94,10 @@ def _probe_polar(backend: str) -> list[Tensor]:
     ]
 
 
+def _probe_scan(backend: str) -> list[Tensor]:
+    return [ops.scan.scan(_probe_matrices(backend), backend=backend).cpu()]
+
+
 PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "adam": _probe_adam,
     "eigh_small": _probe_eigh_small,
@@ -102,6 +106,7 @@ PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "orthonormalize": _probe_orthonormalize,
     "polar": _probe_polar,
     "rsvd": _probe_rsvd,
+    "scan": _probe_scan,
     "svd_small": _probe_svd_small,
     "topk_subspace": _probe_topk_subspace,
 }

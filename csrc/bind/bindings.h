@@ -14,5 +14,6 @@ void bind_adam(py::module_& m);
 void bind_gram(py::module_& m);
 void bind_lowrank_adam(py::module_& m);
 void bind_orthonormalize(py::module_& m);
+void bind_scan(py::module_& m);
 
 }  // namespace subkern

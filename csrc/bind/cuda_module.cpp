@@ -34,5 +34,6 @@ PYBIND11_MODULE(SUBKERN_CUDA_MODULE, m) {
   subkern::bind_cuda_eigh_small(m);
   subkern::bind_cuda_lowrank_adam(m);
   subkern::bind_cuda_orthonormalize(m);
+  subkern::bind_cuda_scan(m);
   subkern::bind_cuda_svd_small(m);
 }

@@ -31,4 +31,5 @@ PYBIND11_MODULE(_C, m) {
   subkern::bind_gram(m);
   subkern::bind_lowrank_adam(m);
   subkern::bind_orthonormalize(m);
+  subkern::bind_scan(m);
 }

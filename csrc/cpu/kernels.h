@@ -4,11 +4,13 @@
 #include "gram_kernels.h"
 #include "optimizer_kernels.h"
 #include "orthonormalize_kernels.h"
+#include "scan_kernels.h"
 
-#define SUBKERN_KERNELS(KERNEL)     \
-  SUBKERN_GRAM_KERNELS(KERNEL)      \
-  SUBKERN_OPTIMIZER_KERNELS(KERNEL) \
-  SUBKERN_ORTHONORMALIZE_KERNELS(KERNEL)
+#define SUBKERN_KERNELS(KERNEL)          \
+  SUBKERN_GRAM_KERNELS(KERNEL)           \
+  SUBKERN_OPTIMIZER_KERNELS(KERNEL)      \
+  SUBKERN_ORTHONORMALIZE_KERNELS(KERNEL) \
+  SUBKERN_SCAN_KERNELS(KERNEL)
 
 namespace subkern {
 

@@ -141,8 +141,9 @@ __device__ __forceinline__ bool arrives_last(int32_t* counter, int32_t blocks) {
 }
 
 // Reads what another block of this launch wrote.
-__device__ __forceinline__ float fresh(const float* p) {
-  return *static_cast<const volatile float*>(p);
+template <class T>
+__device__ __forceinline__ T fresh(const T* p) {
+  return *static_cast<const volatile T*>(p);
 }
 
 }  // namespace subkern

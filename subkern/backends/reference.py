@@ -10,6 +10,7 @@ from subkern.reference.lowrank_adam import lowrank_adam_
 from subkern.reference.orthonormalize import orthonormalize
 from subkern.reference.polar import polar
 from subkern.reference.rsvd import rsvd
+from subkern.reference.scan import scan
 from subkern.reference.svd_small import svd_small
 from subkern.reference.topk_subspace import topk_subspace
 
@@ -23,6 +24,7 @@ register("eigh_small", "reference", _always)(eigh_small)
 register("gram", "reference", _always)(gram)
 register("lowrank_adam", "reference", _always)(lowrank_adam_)
 register("rsvd", "reference", _always)(rsvd)
+register("scan", "reference", _always)(scan)
 register("svd_small", "reference", _always)(svd_small)
 register("topk_subspace", "reference", _always)(topk_subspace)
 register("orthonormalize", "reference", _always)(orthonormalize)

@@ -1,5 +1,6 @@
 """Contracts: public functions with checks, torch op schema, fake and dispatch."""
 
+from subkern.ops import scan  # noqa: F401 (defines an op that only other ops call)
 from subkern.ops.adam import adam_
 from subkern.ops.eigh_small import eigh_small
 from subkern.ops.gram import gram

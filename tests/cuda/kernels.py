@@ -69,6 +69,7 @@ KERNELS = {
     "orthonormalize_cholesky_kernel": Kernel(
         *("orthonormalize_rows.cuh", ("",), 512, 128, 5 << 10), _RARE + "cholesky", 512
     ),
+    "scan_kernel": Kernel("scan.cuh", _ELEMENTS, 256, 64, 3 << 10, "ops/test_scan.py::test_values"),
     # A matrix in registers: ten warps keep the shuffle unit of a multiprocessor busy.
     "svd_small_kernel": Kernel("svd_small.cuh", _LANES, 32, 168, 4480, _SVD, 320),
     "svd_small_block_kernel": Kernel(

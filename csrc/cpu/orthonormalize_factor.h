@@ -12,13 +12,16 @@ namespace {
 template <int kCols>
 SUBKERN_INLINE void reduce_row(double* G, int64_t k, int64_t i, int64_t j) {
   Dvec acc[kCols];
+#pragma GCC unroll 16
   for (int c = 0; c < kCols; ++c) acc[c] = dload(G + (i * k + j + c) * kDoubles);
   for (int64_t p = 0; p < i; ++p) {
     const Dvec factor = dload(G + (p * k + i) * kDoubles);
+#pragma GCC unroll 16
     for (int c = 0; c < kCols; ++c) {
       acc[c] = fnma(factor, dload(G + (p * k + j + c) * kDoubles), acc[c]);
     }
   }
+#pragma GCC unroll 16
   for (int c = 0; c < kCols; ++c) dstore(G + (i * k + j + c) * kDoubles, acc[c]);
 }
 
@@ -42,27 +45,31 @@ inline void factor(double* G, int64_t k, double threshold, double* inverse) {
   }
 }
 
-// R(i, j ...) <- sum over p of S(i, p) R(p, .), whose entries below the diagonal are zero.
+// out(i, j ...) = sum over p of S(i, p) R(p, .), whose entries below the diagonal are zero.
 template <int kCols>
-SUBKERN_INLINE void multiply_row(const double* S, double* R, int64_t k, int64_t i, int64_t j) {
+SUBKERN_INLINE void multiply_row(const double* S, const double* R, int64_t k, int64_t i, int64_t j,
+                                 double* out) {
   Dvec acc[kCols];
+#pragma GCC unroll 16
   for (int c = 0; c < kCols; ++c) acc[c] = dzero();
   for (int64_t p = i; p < j + kCols; ++p) {
     const Dvec left = dload(S + (i * k + p) * kDoubles);
+#pragma GCC unroll 16
     for (int c = 0; c < kCols; ++c) {
       acc[c] = fma(left, dload(R + (p * k + j + c) * kDoubles), acc[c]);
     }
   }
-  for (int c = 0; c < kCols; ++c) dstore(R + (i * k + j + c) * kDoubles, acc[c]);
+#pragma GCC unroll 16
+  for (int c = 0; c < kCols; ++c) dstore(out + (i * k + j + c) * kDoubles, acc[c]);
 }
 
-// R <- S R, both upper triangular.
-inline void multiply(const double* S, double* R, int64_t k) {
+// out = S R, upper triangular; out may be R.
+inline void multiply(const double* S, const double* R, int64_t k, double* out) {
   for (int64_t i = 0; i < k; ++i) {
     int64_t j = i;
-    for (; j + 8 <= k; j += 8) multiply_row<8>(S, R, k, i, j);
-    for (; j + 4 <= k; j += 4) multiply_row<4>(S, R, k, i, j);
-    for (; j < k; ++j) multiply_row<1>(S, R, k, i, j);
+    for (; j + 8 <= k; j += 8) multiply_row<8>(S, R, k, i, j, out);
+    for (; j + 4 <= k; j += 4) multiply_row<4>(S, R, k, i, j, out);
+    for (; j < k; ++j) multiply_row<1>(S, R, k, i, j, out);
   }
 }
 

@@ -10,7 +10,7 @@ namespace subkern {
   /* Bytes of scratch, for any count. */                                                   \
   KERNEL(int64_t, sk_orthonormalize_scratch, (int64_t m, int64_t k))                       \
   /* Matrices that are worked on together: other counts than its multiples waste lanes. */ \
-  KERNEL(int64_t, sk_orthonormalize_group, (int64_t m, int64_t k))                         \
+  KERNEL(int64_t, sk_orthonormalize_group, ())                                             \
   KERNEL(void, sk_orthonormalize_block, (const OrthonormalizeBlock& block))
 
 }  // namespace subkern

@@ -60,7 +60,7 @@ class Repair {
 
  private:
   float* column_of(int64_t panel, int64_t j) const {
-    return W_ + (panel * panels_.k + j) * panels_.rows;
+    return W_ + (panel * panels_.padded_k() + j) * kPitch;
   }
 
   double norm() const {

@@ -19,7 +19,7 @@ void sk_orthonormalize(const OrthonormalizeBlock& batch, int threads) {
   const int team = static_cast<int>(
       std::min<int64_t>(team_for(static_cast<int64_t>(std::min(work, 1e15)), threads),
                         std::max<int64_t>(1, batch.count)));
-  const int64_t group = std::min(kernels.sk_orthonormalize_group(batch.m, batch.k),
+  const int64_t group = std::min(kernels.sk_orthonormalize_group(),
                                  std::max<int64_t>(1, blocks_of(batch.count, team)));
   const int64_t groups = blocks_of(batch.count, group);
 #pragma omp parallel num_threads(team)

@@ -26,7 +26,10 @@ inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step 
 struct Panels {
   int64_t m, k, rows, count;
   Panels(int64_t m, int64_t k)
-      : m(m), k(k), rows(smaller(kPanelRows, round_up(m, kStep))), count((m + rows - 1) / rows) {}
+      : m(m),
+        k(k),
+        rows(smaller(kPanelRows, round_up(m + (m == 0), kStep))),
+        count((m + rows - 1) / rows) {}
   int64_t floats() const { return count * padded_k() * kPitch; }
   int64_t padded_k() const { return round_up(k, kGramRows); }
 };

@@ -58,11 +58,16 @@ def _factor(G: Tensor, good: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
 
 
 def _divided(Q: Tensor, R: Tensor, good: Tensor) -> Tensor:
-    """Q R^-1 in float32 on the good columns, zero on the others; the inverse is float64's."""
+    """Q R^-1 in float32 on the good columns, zero on the others.
+
+    By substitution: a product with the inverse has an error that grows with the condition of R
+    (Kahan's matrix of 72 columns: a residual of 13 times the matrix).
+    """
     eye = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device).expand_as(R)
-    inverse = torch.linalg.solve_triangular(torch.where(good[:, None], R, eye), eye, upper=True)
+    R = torch.where(good[:, None], R, eye).float()
     with full_float32(Q.device):
-        return Q @ torch.where(good[:, None], inverse, 0.0).float()
+        Q = torch.linalg.solve_triangular(R, Q, upper=True, left=False)
+    return torch.where(good[:, None], Q, 0.0)
 
 
 def _repair(Y: Tensor, Q: Tensor, R: Tensor, good: Tensor) -> tuple[Tensor, Tensor]:

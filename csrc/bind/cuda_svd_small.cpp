@@ -1,6 +1,7 @@
 // Binding of svd_small on a CUDA device.
+#include <algorithm>
+
 #include "cuda_bindings.h"
-#include "subkern/cuda/small_launch.h"
 #include "subkern/cuda/svd_small.h"
 
 namespace subkern {
@@ -12,8 +13,13 @@ void svd_small(Address A, int dtype, std::int64_t batch, std::int64_t m, std::in
                std::int64_t batch_stride, std::int64_t row_stride, std::int64_t col_stride,
                Address U, Address S, Address Vh, Address info, int device, Address stream) {
   const Check check("svd_small");
-  check.batch_of_small(batch, {{"m", m}, {"n", n}}, kMostSmall);
+  check.elements("m", m, "n", n);
+  if (batch < 0 || batch >> 31 != 0) check.fail("batch", "be in [0, 2^31)", std::to_string(batch));
+  const CudaQueue queue = to_queue(check, device, stream);
   const bool any = batch > 0 && m > 0 && n > 0;
+  if (any && !cuda_svd_small_fits(m, n, device)) {
+    check.fail(m > n ? "m" : "n", "fit a kernel", std::to_string(std::max(m, n)));
+  }
   const std::pair<const char*, Address> buffers[] = {
       {"A", A}, {"U", U}, {"S", S}, {"Vh", Vh}, {"info", info}};
   for (const auto& [name, address] : buffers) check.pointer(name, address, any);
@@ -29,7 +35,6 @@ void svd_small(Address A, int dtype, std::int64_t batch, std::int64_t m, std::in
                           as<float>(S),
                           as<float>(Vh),
                           as<std::int32_t>(info)};
-  const CudaQueue queue = to_queue(check, device, stream);
   std::int64_t launches = 0;
   int status = 0;
   {
@@ -44,10 +49,12 @@ void svd_small(Address A, int dtype, std::int64_t batch, std::int64_t m, std::in
 
 void bind_cuda_svd_small(py::module_& m) {
   using py::arg;
+  m.def("svd_small_fits", &cuda_svd_small_fits, py::kw_only(), arg("m"), arg("n"), arg("device"),
+        "Whether a kernel takes matrices of this shape.");
   m.def("svd_small", &svd_small, py::kw_only(), arg("A"), arg("dtype"), arg("batch"), arg("m"),
         arg("n"), arg("batch_stride"), arg("row_stride"), arg("col_stride"), arg("U"), arg("S"),
         arg("Vh"), arg("info"), arg("device"), arg("stream"),
-        "Singular value decompositions of matrices up to 64 x 64.");
+        "Singular value decompositions of small matrices, and of tall ones that fit a block.");
 }
 
 }  // namespace subkern

@@ -1,4 +1,5 @@
-// Launches svd_small: the kernel for the size, on the matrix or on its transpose.
+// Launches svd_small: the kernel for the size, on the matrix or on its transpose; tall ones as in
+// svd_small_tall.cu.
 #include <algorithm>
 
 #include "subkern/cuda/small_launch.h"
@@ -33,14 +34,23 @@ int launch(const CudaSvdSmall& call, const CudaQueue& queue) {
   return launch_status();
 }
 
+bool is_tall(int64_t m, int64_t n) {
+  return std::max(m, n) > kSmallWarp && std::min(m, n) <= kSmallWarp;
+}
+
 }  // namespace
+
+bool cuda_svd_small_fits(int64_t m, int64_t n, int device) {
+  return std::max(m, n) <= kMostSmall || cuda_svd_small_tall_fits(m, n, device);
+}
 
 int cuda_svd_small(const CudaSvdSmall& call, const CudaQueue& queue, int64_t* launches) {
   if (call.batch == 0 || call.m == 0 || call.n == 0) return 0;
   const DeviceScope scope(queue.device);
   if (scope.status() != 0) return scope.status();
-  const int status =
-      call.dtype == kBFloat16 ? launch<bf16>(call, queue) : launch<float>(call, queue);
+  const int status = is_tall(call.m, call.n)   ? cuda_svd_small_tall(call, queue)
+                     : call.dtype == kBFloat16 ? launch<bf16>(call, queue)
+                                               : launch<float>(call, queue);
   if (status == 0) ++*launches;
   return status;
 }

@@ -75,6 +75,10 @@ KERNELS = {
     "svd_small_block_kernel": Kernel(
         "svd_small_block.cuh", _ELEMENTS, 128, 168, 38 << 10, _SVD, 384
     ),
+    "svd_small_tall_kernel": Kernel(
+        *("svd_small_tall.cuh", ("8", "16", "32"), 256, 255, 0),
+        *("test_cuda_svd_small_tall.py::test_contract", 256),
+    ),
     "eigh_small_kernel": Kernel("eigh_small.cuh", _LANES, 32, 128, 4096, _EIGH, 512),
     "eigh_small_block_kernel": Kernel(
         "eigh_small_block.cuh", _ELEMENTS, 128, 128, 38 << 10, _EIGH, 512

@@ -3,40 +3,13 @@
 import pytest
 import torch
 from sktest.linalg import as_gallery, check_alone, check_graded, check_poisoned, check_svd
+from svd_small_cases import SENTINEL, hard, svd
 
-from subkern.bench.gallery import gallery, nonfinite
+from subkern.bench.gallery import nonfinite
 
-CODES = {torch.float32: 0, torch.bfloat16: 1}
-SENTINEL = -77.0
 # Around 8, 16 and 32 columns in a warp, 33 to 64 in a block; wide ones are read as their transpose.
 SHAPES = [(1, 1), (1, 6), (5, 4), (8, 8), (9, 7), (16, 16), (12, 17), (32, 31), (33, 33), (40, 64)]
 shapes = pytest.mark.parametrize("shape", SHAPES, ids="{0[0]}x{0[1]}".format)
-
-
-def svd(kernels, A, **changes):
-    """U, S, Vh, info of the binding."""
-    A = A.to(kernels.device)
-    batch, m, n = A.shape
-    k = min(m, n)
-    sizes = {"U": (batch, m, k), "S": (batch, k), "Vh": (batch, k, n)}
-    out = {name: torch.full(size, SENTINEL, device=A.device) for name, size in sizes.items()}
-    out["info"] = torch.full((batch,), -1, dtype=torch.int32, device=A.device)
-    steps = zip(("batch_stride", "row_stride", "col_stride"), A.stride(), strict=True)
-    call = dict(A=A.data_ptr(), dtype=CODES[A.dtype], batch=batch, m=m, n=n, **dict(steps))
-    call |= {name: t.data_ptr() for name, t in out.items()} | kernels.queue
-    kernels.module.svd_small(**call | changes)
-    return list(out.values())
-
-
-def hard(m, n, count=None, **options):
-    """Matrices of the gallery; fewer conditions where the emulator is slow."""
-    conditions = (1e2, 1e7) if max(m, n) <= 16 else (1e7,)
-    g = gallery(m, n, conditions=conditions, **options)
-    if count is None and max(m, n) <= 32:
-        return g
-    step = max(1, len(g.names) // (count or 12))
-    keep = {name for i, name in enumerate(g.names) if i % step == 0} | {"graded-columns"}
-    return g.pick(keep.__contains__)
 
 
 @shapes
@@ -117,8 +90,9 @@ def test_one_launch(kernels):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(m=65), r"svd_small: m must be in \[0, 64\], got 65"),
-        (dict(n=-1), r"svd_small: n must be in \[0, 64\], got -1"),
+        (dict(m=1 << 21), r"svd_small: m must fit a kernel, got 2097152"),
+        (dict(m=65, n=33), r"svd_small: m must fit a kernel, got 65"),
+        (dict(n=-1), r"svd_small: n must be zero or more, got -1"),
         (dict(batch=1 << 31), r"svd_small: batch must be in \[0, 2\^31\)"),
         (dict(dtype=2), "svd_small: dtype must be 0"),
         (dict(U=0), "svd_small: U must be the address of a buffer, got 0"),

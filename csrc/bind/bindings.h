@@ -11,9 +11,11 @@ namespace subkern {
 namespace py = pybind11;
 
 void bind_adam(py::module_& m);
+void bind_eigh_small(py::module_& m);
 void bind_gram(py::module_& m);
 void bind_lowrank_adam(py::module_& m);
 void bind_orthonormalize(py::module_& m);
 void bind_scan(py::module_& m);
+void bind_svd_small(py::module_& m);
 
 }  // namespace subkern

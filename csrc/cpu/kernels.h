@@ -1,16 +1,20 @@
 // What each instruction-set variant offers: single-threaded kernels, listed op by op.
 #pragma once
 
+#include "eigh_small_kernels.h"
 #include "gram_kernels.h"
 #include "optimizer_kernels.h"
 #include "orthonormalize_kernels.h"
 #include "scan_kernels.h"
+#include "svd_small_kernels.h"
 
 #define SUBKERN_KERNELS(KERNEL)          \
+  SUBKERN_EIGH_SMALL_KERNELS(KERNEL)     \
   SUBKERN_GRAM_KERNELS(KERNEL)           \
   SUBKERN_OPTIMIZER_KERNELS(KERNEL)      \
   SUBKERN_ORTHONORMALIZE_KERNELS(KERNEL) \
-  SUBKERN_SCAN_KERNELS(KERNEL)
+  SUBKERN_SCAN_KERNELS(KERNEL)           \
+  SUBKERN_SVD_SMALL_KERNELS(KERNEL)
 
 namespace subkern {
 

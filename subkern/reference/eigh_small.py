@@ -20,13 +20,13 @@ def eigh_small(C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(w, V, info) of (b, n, n); see :func:`subkern.ops.eigh_small.eigh_small`."""
     batch, n = C.shape[0], C.shape[-1]
     if n == 0:
-        empty = torch.empty(batch, 0, dtype=jacobi.widened(C[:0]).dtype, device=C.device)
-        info = torch.zeros(batch, dtype=torch.int32, device=C.device)
-        return empty, empty[..., None].expand(-1, -1, 0), info
+        dtype = jacobi.widened(C[:0]).dtype
+        w, V = (torch.empty(x, dtype=dtype, device=C.device) for x in ((batch, 0), (batch, 0, 0)))
+        return w, V, torch.zeros(batch, dtype=torch.int32, device=C.device)
     X, exponent, finite = jacobi.cleaned(_symmetric(C))
     eps = torch.finfo(X.dtype).eps
     # Below this an entry off the diagonal moves no eigenvalue by a rounding error.
-    floor = eps / (4 * n) * torch.linalg.vector_norm(X, dim=(-2, -1))
+    floor = eps / (4 * n**0.5) * torch.linalg.vector_norm(X, dim=(-2, -1))
     odd, h = n % 2, (n + n % 2) // 2
     X = torch.nn.functional.pad(X, (0, odd, 0, odd))
     V = torch.eye(n, dtype=X.dtype, device=X.device).expand(batch, n, n)

@@ -29,23 +29,26 @@ def one_sided_jacobi(R: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     eps = torch.finfo(R.dtype).eps
     V = torch.eye(n, dtype=R.dtype, device=R.device).expand(batch, n, n)
     active = torch.ones(batch, dtype=torch.bool, device=R.device)
+    # Below the null columns there is rounding: turning it on would never end. For the sake of
+    # graded columns a little of what lies there is turned along until the others are done.
+    along = active
     for _ in range(jacobi.SWEEPS if n > 1 else 0):
         R, V, norms = _sorted_columns(R, V)
         null = 2 * eps * norms[:, :1]
         X = torch.nn.functional.pad(torch.cat([R, V], -2), (0, n % 2))
-        seen = torch.zeros_like(active)
+        floor = torch.where(along[:, None], null / 4, null)
+        turned, counted = torch.zeros_like(active), torch.zeros_like(active)
         for _ in range(n + n % 2 - 1):
             p, q = X[:, :m].tensor_split(2, -1)
             pp, qq, pq = p.square().sum(-2), q.square().sum(-2), (p * q).sum(-2)
             a, b = pp.sqrt(), qq.sqrt()
             smaller = torch.minimum(a, b)
-            # Below the null columns there is rounding: turning it on would never end. A little
-            # of what lies there is turned while sweeps go on, for the sake of graded columns.
-            skip = (pq.abs() <= 2 * eps * a * b) | (smaller <= null / 4) | ~active[:, None]
+            skip = (pq.abs() <= 2 * eps * a * b) | (smaller <= floor) | ~active[:, None]
             X = jacobi.advanced(jacobi.rotated(X, *jacobi.rotation(pp, qq, pq, skip)))
-            seen |= (~skip & (smaller > null)).any(-1)
+            turned |= ~skip.all(-1)
+            counted |= (~skip & (smaller > null)).any(-1)
         R, V = X[:, :m, :n], X[:, m:, :n]
-        active = active & seen
+        active, along = active & turned, along & counted
         if not jacobi.any_left(active):
             break
     if n == 1:
@@ -56,23 +59,24 @@ def one_sided_jacobi(R: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def svd_small(A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(U, S, Vh, info) of (b, m, n); see :func:`subkern.ops.svd_small.svd_small`.
 
-    Without the QR factorization of the fast backends: columns of any length can be turned.
+    A P = Q R with the longest columns first. The columns of R^T are nearly orthogonal already where
+    those of A are far from it: R^T V = W S, and A = (Q V) S (P W)^T.
     """
-    if min(A.shape[-2:]) == 0:
-        k = A.new_empty((A.shape[0], 0), dtype=jacobi.widened(A[:0]).dtype)
-        info = torch.zeros(A.shape[0], dtype=torch.int32, device=A.device)
-        return (
-            k[:, None].expand(-1, A.shape[1], -1),
-            k,
-            k[..., None].expand(-1, -1, A.shape[2]),
-            info,
-        )
-    wide = A.shape[-2] < A.shape[-1]
+    batch, m, n = A.shape
+    if min(m, n) == 0:
+        dtype = jacobi.widened(A[:0]).dtype
+        shapes = ((batch, m, 0), (batch, 0), (batch, 0, n))
+        U, S, Vh = (torch.empty(shape, dtype=dtype, device=A.device) for shape in shapes)
+        return U, S, Vh, torch.zeros(batch, dtype=torch.int32, device=A.device)
+    wide = m < n
     X, exponent, finite = jacobi.cleaned(A.mT if wide else A)
-    R, V, norms, unconverged = one_sided_jacobi(X)
+    order = torch.linalg.vector_norm(X, dim=-2).argsort(-1, descending=True, stable=True)
+    Q, R = torch.linalg.qr(X.gather(-1, order[:, None, :].expand_as(X)))
+    W, V, norms, unconverged = one_sided_jacobi(R.mT)
     null = norms <= 2 * torch.finfo(X.dtype).eps * norms[:, :1]
-    U = jacobi.completed(R / torch.where(null, 1, norms)[:, None, :], null)
-    U, V = jacobi.polished(U), jacobi.polished(V)
+    W = jacobi.completed(W / torch.where(null, 1, norms)[:, None, :], null)
+    U, W = Q @ jacobi.polished(V), jacobi.polished(W)
+    V = torch.zeros_like(W).scatter(-2, order[..., None].expand_as(W), W)
     S = jacobi.times_power_of_two(norms, exponent[:, None])
     if wide:
         U, V = V, U

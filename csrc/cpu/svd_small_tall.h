@@ -1,0 +1,188 @@
+// Tall matrices: Q R first, then the small R, then U = Q U_R.
+#pragma once
+
+#include "jacobi_lanes.h"
+#include "jacobi_rows.h"
+#include "kernels.h"
+
+namespace subkern {
+namespace SUBKERN_ISA {
+namespace {
+
+constexpr int kAtOnce = 4;  // rows of a product in registers
+
+// Lanes of the v-th vector of a row of n entries.
+inline First lanes_of(int64_t n, int v) {
+  const int64_t left = n - v * int64_t{kWidth};
+  return First{static_cast<int>(left < 0 ? 0 : smaller(left, kWidth))};
+}
+
+// Q F in place, by rows of at most kVecs vectors; each column then gets the sign that makes its
+// entry of largest magnitude (lowest index) positive, and with it the row of Vh.
+template <int kVecs>
+void multiply_by_rows(float* Q, int64_t m, int64_t n, const float* F, float* Vh) {
+  constexpr int kRows = kVecs > 4 ? 1 : kAtOnce;
+  float factor[kSvdLargest * kVecs * kWidth];
+  Vec size[kVecs], value[kVecs];
+  for (int v = 0; v < kVecs; ++v) {
+    size[v] = splat(-1.0f);
+    value[v] = zero();
+    for (int64_t p = 0; p < n; ++p) {
+      store(factor + (p * kVecs + v) * kWidth, load(F + p * n + v * kWidth, lanes_of(n, v)), All{});
+    }
+  }
+  const auto rows = [&](float* q, auto count) {
+    constexpr int kCount = decltype(count)::value;
+    Vec sums[kCount][kVecs];
+    for (auto& row : sums) {
+      for (Vec& x : row) x = zero();
+    }
+    for (int64_t p = 0; p < n; ++p) {
+      for (int v = 0; v < kVecs; ++v) {
+        const Vec f = load(factor + (p * kVecs + v) * kWidth, All{});
+        for (int r = 0; r < kCount; ++r) sums[r][v] = fma(splat(q[r * n + p]), f, sums[r][v]);
+      }
+    }
+    for (int r = 0; r < kCount; ++r) {
+      for (int v = 0; v < kVecs; ++v) {
+        const Vec x = sums[r][v], now = magnitude(x);
+        store(q + r * n + v * kWidth, x, lanes_of(n, v));
+        value[v] = pick(less(size[v], now), x, value[v]);
+        size[v] = larger(now, size[v]);
+      }
+    }
+  };
+  int64_t i = 0;
+  for (; i + kRows <= m; i += kRows) rows(Q + i * n, Count<kRows>{});
+  for (; i < m; ++i) rows(Q + i * n, Count<1>{});
+
+  Mask wrong[kVecs];
+  bool some = false;
+  float signs[kVecs * kWidth];
+  for (int v = 0; v < kVecs; ++v) {
+    wrong[v] = less(value[v], zero());
+    some |= any(wrong[v]);
+    store(signs + v * kWidth, pick(wrong[v], splat(-1.0f), splat(1.0f)), All{});
+  }
+  if (!some) return;
+  for (int64_t j = 0; j < n; ++j) {
+    if (signs[j] > 0.0f) continue;
+    for (int64_t k = 0; k < n; ++k) Vh[j * n + k] = -Vh[j * n + k];
+  }
+  for (int64_t row = 0; row < m; ++row) {
+    for (int v = 0; v < kVecs; ++v) {
+      float* const x = Q + row * n + v * kWidth;
+      const First lanes = lanes_of(n, v);
+      store(x, mul(load(x, lanes), load(signs + v * kWidth, All{})), lanes);
+    }
+  }
+}
+
+inline void multiply_by_rows(float* Q, int64_t m, int64_t n, const float* F, float* Vh) {
+  if (n <= kWidth) return multiply_by_rows<1>(Q, m, n, F, Vh);
+  if (n <= 2 * kWidth) return multiply_by_rows<2>(Q, m, n, F, Vh);
+  if (n <= 4 * kWidth) return multiply_by_rows<4>(Q, m, n, F, Vh);
+  if constexpr (4 * kWidth < kSvdLargest) multiply_by_rows<kSvdLargest / kWidth>(Q, m, n, F, Vh);
+}
+
+// out (n x m) = Ft Q^T, both factors by rows.
+inline void multiply_transposed(const float* Q, int64_t m, int64_t n, const float* Ft, float* out) {
+  float columns[kSvdLargest][kWidth];
+  for (int64_t i = 0; i < m; i += kWidth) {
+    const int64_t here = smaller(kWidth, m - i);
+    for (int64_t p = 0; p < n; p += kWidth) {
+      const int64_t across = smaller(kWidth, n - p);
+      Vec square[kWidth];
+      for (int64_t k = 0; k < kWidth; ++k) {
+        square[k] = k < here ? load(Q + (i + k) * n + p, First{static_cast<int>(across)}) : zero();
+      }
+      transpose(square);
+      for (int64_t k = 0; k < across; ++k) store(columns[p + k], square[k], All{});
+    }
+    for (int64_t j = 0; j < n; j += kAtOnce) {
+      const int64_t count = smaller(int64_t{kAtOnce}, n - j);
+      Vec sums[kAtOnce];
+      for (Vec& s : sums) s = zero();
+      for (int64_t p = 0; p < n; ++p) {
+        const Vec q = load(columns[p], All{});
+        for (int64_t r = 0; r < count; ++r) sums[r] = fma(splat(Ft[(j + r) * n + p]), q, sums[r]);
+      }
+      for (int64_t r = 0; r < count; ++r) {
+        float* const row = out + (j + r) * m + i;
+        if (here == kWidth) {
+          store(row, sums[r], All{});
+        } else {
+          store(row, sums[r], First{static_cast<int>(here)});
+        }
+      }
+    }
+  }
+}
+
+// Q and R of a group of tall matrices, and what R was scaled by.
+struct TallGroup {
+  int64_t m, n, group;
+  float *Q, *R, *U, *copy;
+  char* scratch;
+  int lift[kWidth];
+
+  static int64_t lines(int64_t floats) { return (floats + 15) / 16 * 16; }
+  static int64_t floats(int64_t m, int64_t n, int64_t group, bool transposed) {
+    const int64_t q = transposed ? group * m * n : 0;
+    return lines(q) + 2 * lines(group * n * n) + lines(m * n) +
+           lines((sk_orthonormalize_scratch(m, n) + 3) / 4);
+  }
+
+  TallGroup(int64_t m_, int64_t n_, int64_t group_, float* out, float* memory)
+      : m(m_), n(n_), group(group_), Q(out) {
+    if (out == nullptr) {
+      Q = memory;
+      memory += lines(group * m * n);
+    }
+    R = memory;
+    U = R + lines(group * n * n);
+    copy = U + lines(group * n * n);
+    scratch = reinterpret_cast<char*>(copy + lines(m * n));
+  }
+
+  void factor(const SvdSmallBatch& batch, int64_t row_stride, int64_t col_stride) {
+    int32_t info[kWidth] = {};
+    sk_orthonormalize_block({batch.A, batch.dtype, batch.count, m, n, batch.matrix_stride,
+                             row_stride, col_stride, Q, R, info, scratch});
+    for (int64_t l = 0; l < batch.count; ++l) {
+      lift[l] = 0;
+      if ((info[l] & kNonFinite) == 0 && out_of_range(R + l * n * n)) {
+        factor_scaled(batch, l, row_stride, col_stride);
+      }
+    }
+  }
+
+ private:
+  // Whether R has lost digits to subnormal numbers, or may overflow.
+  bool out_of_range(const float* r) const {
+    const float largest = largest_of(r, n, n, n);
+    return !(largest >= 0x1p-80f && largest <= 0x1p120f) && largest != 0.0f;
+  }
+
+  // The same for one matrix brought to scale.
+  void factor_scaled(const SvdSmallBatch& batch, int64_t l, int64_t row_stride,
+                     int64_t col_stride) {
+    with_type(batch.A, batch.dtype, [&](auto* data) {
+      const auto* x = data + l * batch.matrix_stride;
+      for (int64_t i = 0; i < m; ++i) {
+        for (int64_t j = 0; j < n; ++j) {
+          copy[i * n + j] = element(x + i * row_stride + j * col_stride);
+        }
+      }
+    });
+    lift[l] = lift_of(largest_of(copy, n, n, m));
+    scale_columns(copy, n, n, m, Scale(lift[l]));
+    int32_t info = 0;
+    sk_orthonormalize_block(
+        {copy, kFloat32, 1, m, n, m * n, n, 1, Q + l * m * n, R + l * n * n, &info, scratch});
+  }
+};
+
+}  // namespace
+}  // namespace SUBKERN_ISA
+}  // namespace subkern

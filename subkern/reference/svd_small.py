@@ -19,6 +19,21 @@ def _sorted_columns(R: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return R, V, norms
 
 
+def _pivots(X: Tensor) -> Tensor:
+    """Order of the columns (b, n): next comes the one that is farthest from those before it."""
+    taken = torch.zeros_like(X[:, 0], dtype=torch.bool)
+    order = []
+    for _ in range(X.shape[-1]):
+        norms = torch.linalg.vector_norm(X, dim=-2)
+        j = torch.where(taken, -1, norms).argmax(-1, keepdim=True)
+        order.append(j)
+        taken = taken.scatter(-1, j, True)
+        norm = norms.gather(-1, j)[:, None]
+        q = X.gather(-1, j[:, None, :].expand(-1, X.shape[-2], 1)) / torch.where(norm == 0, 1, norm)
+        X = X - q @ (q.mT @ X)
+    return torch.cat(order, -1)
+
+
 def one_sided_jacobi(R: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Turn the columns of R (b, m, n) until they are orthogonal.
 
@@ -59,7 +74,7 @@ def one_sided_jacobi(R: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def svd_small(A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(U, S, Vh, info) of (b, m, n); see :func:`subkern.ops.svd_small.svd_small`.
 
-    A P = Q R with the longest columns first. The columns of R^T are nearly orthogonal already where
+    A P = Q R with the longest column first. The columns of R^T are nearly orthogonal already where
     those of A are far from it: R^T V = W S, and A = (Q V) S (P W)^T.
     """
     batch, m, n = A.shape
@@ -70,7 +85,7 @@ def svd_small(A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return U, S, Vh, torch.zeros(batch, dtype=torch.int32, device=A.device)
     wide = m < n
     X, exponent, finite = jacobi.cleaned(A.mT if wide else A)
-    order = torch.linalg.vector_norm(X, dim=-2).argsort(-1, descending=True, stable=True)
+    order = _pivots(X)
     Q, R = torch.linalg.qr(X.gather(-1, order[:, None, :].expand_as(X)))
     W, V, norms, unconverged = one_sided_jacobi(R.mT)
     null = norms <= 2 * torch.finfo(X.dtype).eps * norms[:, :1]

@@ -7,8 +7,6 @@ input that is factored first, views, bad members.
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from sktest import linalg

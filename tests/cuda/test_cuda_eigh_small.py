@@ -3,7 +3,7 @@
 import pytest
 import torch
 from sktest.linalg import as_gallery, check_alone, check_eigh, check_poisoned
-from test_cuda_svd_small import CODES, SENTINEL, hard
+from svd_small_cases import CODES, SENTINEL, hard
 
 from subkern.bench.gallery import nonfinite
 

@@ -16,6 +16,7 @@ from subkern.ops import (
     rsvd,
     svd_small,
     topk_subspace,
+    tsqr,
 )
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "rsvd",
     "svd_small",
     "topk_subspace",
+    "tsqr",
 ]

@@ -78,7 +78,10 @@ def _probe_rsvd(backend: str) -> list[Tensor]:
 
 def _probe_topk_subspace(backend: str) -> list[Tensor]:
     found = ops.topk_subspace(_probe_matrices(backend), 2, order=True, backend=backend)
-    return [x.cpu() for x in found if x is not None]
+    assert found.energy is not None
+    assert found.values is not None
+    basis = found.basis.cpu()
+    return [basis @ basis.mT, found.energy.cpu(), found.values.cpu()]  # columns may change sign
 
 
 def _probe_gram(backend: str) -> list[Tensor]:

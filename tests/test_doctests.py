@@ -16,6 +16,7 @@ MODULES = (
     "subkern.ops.rsvd",
     "subkern.ops.svd_small",
     "subkern.ops.topk_subspace",
+    "subkern.ops.tsqr",
     "subkern.ops.orthonormalize",
     "subkern.ops.polar",
     "subkern.optim.fira",

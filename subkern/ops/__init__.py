@@ -10,6 +10,7 @@ from subkern.ops.polar import polar, polar_many
 from subkern.ops.rsvd import rsvd
 from subkern.ops.svd_small import svd_small
 from subkern.ops.topk_subspace import SubspaceResult, topk_subspace
+from subkern.ops.tsqr import tsqr
 
 __all__ = [
     "SubspaceResult",
@@ -23,4 +24,5 @@ __all__ = [
     "rsvd",
     "svd_small",
     "topk_subspace",
+    "tsqr",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from subkern.ops._info import raise_on
 from subkern.ops._interop import accepts_arrays
 from subkern.ops._library import define_op
 from subkern.ops._matrices import as_batch, check_matrices, factor_dtype
+from subkern.ops._sharded import sharded_subspace
 
 OP = "topk_subspace"
 SIDES = ("auto", "left", "right")
@@ -89,7 +90,7 @@ def check_count(op: str, name: str, value: int, low: int = 0) -> int:
 
 def plan(
     mode: str, k: int, q: int, rank: int, iters: int, oversample: int, *, warm: bool, order: bool
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """What "auto" means for a k x q matrix, k the side of the basis: mode, iters and oversample.
 
     Without an entry or a column the basis is unit vectors, whatever the mode.
@@ -132,6 +133,7 @@ def topk_subspace(
     out_dtype: torch.dtype | None = None,
     seed: int = 0,
     check: bool = False,
+    group: Any = None,
     backend: str | None = None,
 ) -> SubspaceResult:
     """Find an orthonormal basis Q of the leading ``rank``-dimensional singular subspace of G.
@@ -170,7 +172,10 @@ def topk_subspace(
             it orthonormal to about 1e-3.
         seed: of the Gaussian columns, the same for all matrices of a batch.
         check: read ``info`` back and raise for a matrix that is not finite.
-        backend: implementation to use; None picks.
+        group: process group over whose ranks the rows of one matrix are spread, evenly or not;
+            every rank calls. A left basis (and ``q_prev``) is spread likewise, a right one is the
+            same on all ranks, and so is all else. Iterates only; the host waits in each iteration.
+        backend: implementation to use; None picks. With ``group`` that of the orthonormalization.
 
     Returns:
         SubspaceResult(basis, energy, info, values, rotation).
@@ -202,6 +207,9 @@ def topk_subspace(
             f"{OP}: out_dtype must be None, float32, bfloat16 or float64, got {out_dtype}"
         )
     check_count(OP, "seed", seed)
+    if group is not None:
+        options |= dict(mode=mode, iters=iters, oversample=oversample, seed=seed)
+        return _of_shards(G, rank, side, q_prev, group, backend, check, out_dtype, options)
     batch, (m, n) = G.shape[:-2], G.shape[-2:]
     if side == "auto":
         side = "left" if m <= n else "right"
@@ -235,6 +243,40 @@ def topk_subspace(
     )
 
 
+def _of_shards(
+    G: Tensor,
+    rank: int,
+    side: str,
+    q_prev: Tensor | None,
+    group: Any,
+    backend: str | None,
+    check: bool,
+    out_dtype: torch.dtype | None,
+    options: dict[str, Any],
+) -> SubspaceResult:
+    if G.dim() != 2 or G.dtype == torch.float64:
+        raise ValueError(
+            f"{OP}: G must be one float32 or bfloat16 matrix with group, got {G.dtype} of shape "
+            f"{tuple(G.shape)}"
+        )
+    if options["mode"] == "exact":
+        raise ValueError(f"{OP}: mode must be 'auto' or 'iterate' with group, got 'exact'")
+    with torch.no_grad():
+        found = sharded_subspace(
+            G, group, rank, side, q_prev, backend, plan, out_dtype=out_dtype, **options
+        )
+    basis, energy, info, values, rotation = found
+    if check:
+        raise_on(OP, info[0])
+    return SubspaceResult(
+        basis[0],
+        energy[0] if options["energy"] != "none" else None,
+        info[0],
+        values[0] if options["order"] else None,
+        rotation[0] if options["align"] == "procrustes" else None,
+    )
+
+
 def check_options(
     rank: int,
     side: str,
@@ -244,7 +286,7 @@ def check_options(
     order: bool,
     align: str,
     return_energy: bool | str,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Raise on a wrong option; returns those that the op takes as they are."""
     check_count(OP, "rank", rank)
     check_choice(OP, "side", side, SIDES)

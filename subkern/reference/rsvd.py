@@ -14,7 +14,6 @@ from subkern.reference.topk_subspace import (
     largest_magnitude,
     power_of_two,
     products,
-    signs_fixed,
     topk_subspace,
 )
 
@@ -59,10 +58,11 @@ def factors(
     W = torch.where(finite, product(X.mT, Q * scale), 0.0)
     P = orthonormal(W, method="auto")[0]
     U, V = (P, Q) if tall else (Q, P)
-    fixed = signs_fixed(U, None)
-    V = torch.where((fixed * U).sum(1, keepdim=True) < 0, -V, V)
     nan = float("nan")
-    return torch.where(finite, fixed, nan), S, torch.where(finite, V, nan).mT.contiguous(), info
+    if U.numel():
+        flip = U.gather(1, U.abs().argmax(1, keepdim=True)) < 0
+        U, V = torch.where(flip, -U, U), torch.where(flip, -V, V)
+    return torch.where(finite, U, nan), S, torch.where(finite, V, nan).mT.contiguous(), info
 
 
 def rsvd(

@@ -73,17 +73,6 @@ def start(
     return drawn if previous is None else torch.cat([previous, drawn], 2) if fresh else previous
 
 
-def signs_fixed(Q: Tensor, previous: Tensor | None) -> Tensor:
-    """Columns on the side of ``previous``; without one the largest entry of each is positive."""
-    if not Q.numel():
-        return Q
-    if previous is None:
-        along = Q.gather(1, Q.abs().argmax(1, keepdim=True))
-    else:
-        along = (Q * previous).sum(1, keepdim=True)
-    return torch.where(along < 0, -Q, Q)
-
-
 def below(squares: Tensor, level: float) -> Tensor:
     """Whether one of the falling values is at most ``level`` times the first."""
     return (squares <= level * squares[:, :1]).any(1)
@@ -197,8 +186,8 @@ def topk_subspace(
     if align == "procrustes":
         rotation = _rotation(Q, None if previous is None else first)
         Q = products(Q, rotation)
-    elif align == "sign" and (previous is not None or squares is not None):
-        Q = signs_fixed(Q, None if previous is None else first)
+    elif align == "sign" and previous is not None:
+        Q = torch.where((Q * first).sum(1, keepdim=True) < 0, -Q, Q)
     share = nothing(X, torch.float64)
     if energy != "none":
         share = squared_norms(products(X.mT, Q if energy == "basis" else first))
@@ -251,4 +240,5 @@ def finish(
     if rotation.numel():
         eye = torch.eye(rotation.shape[1], dtype=rotation.dtype, device=rotation.device)
         rotation = torch.where(ok, rotation, eye)
-    return torch.where(ok, Q, fallback).to(out_dtype or Q.dtype), share, info, values, rotation
+    basis = torch.where(ok, Q, fallback).to(out_dtype or Q.dtype).contiguous()
+    return basis, share, info, values, rotation

@@ -29,7 +29,7 @@ def can_serve(*, Y: Tensor, method: str) -> str | None:
 def orthonormalize(Y: Tensor, *, method: str) -> tuple[Tensor, Tensor, Tensor]:
     """See :func:`subkern.ops.orthonormalize.orthonormalize`."""
     b, m, k = Y.shape
-    if k > COLUMNS:
+    if k > COLUMNS or m == 0:
         return composed.orthonormalize(Y)
     Q, R = torch.empty(b, m, k), torch.empty(b, k, k)
     info = torch.zeros(b, dtype=torch.int32)

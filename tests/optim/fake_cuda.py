@@ -38,7 +38,26 @@ class _Unguarded(TorchFunctionMode):
             return args[0]
         if func is torch.Tensor.__invert__ and isinstance(args[0], FakeTensor):
             return torch.logical_not(args[0])
+        if func is torch.Tensor.__getitem__ and isinstance(args[0], FakeTensor):
+            return _indexed(args[0], args[1] if isinstance(args[1], tuple) else (args[1],))
         return func(*args, **(kwargs or {}))
+
+
+def _indexed(t: Tensor, index: tuple) -> Tensor:
+    """Basic indexing by the ops that it stands for; a mask is what the device would be read for."""
+    dim = 0
+    for item in index:
+        if item is None:
+            t, dim = t.unsqueeze(dim), dim + 1
+        elif isinstance(item, int):
+            t = t.select(dim, item)
+        elif isinstance(item, slice):
+            stop = t.shape[dim] if item.stop is None else item.stop
+            t = torch.ops.aten.slice.Tensor(t, dim, item.start or 0, stop, item.step or 1)
+            dim += 1
+        else:
+            return torch.masked_select(t, item)
+    return t
 
 
 class FakeCuda(TorchDispatchMode):

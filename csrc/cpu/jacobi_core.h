@@ -16,16 +16,39 @@ constexpr float kEps = 1.1920929e-7f;
 constexpr int kTop = 20;
 enum InfoBit : int32_t { kNonFinite = 1, kDeficient = 2, kUnconverged = 4 };
 
-// Tangent of half the angle, t / (1 + sqrt(1 + t^2)).
+// A division of 16 floats takes as long as eight multiply-adds on them: Near goes by estimates.
+#if SUBKERN_LEVEL == SUBKERN_LEVEL_avx512
+inline Vec near_inverse(Vec x) { return _mm512_rcp14_ps(x); }
+inline Vec near_root(Vec x) { return mul(x, _mm512_rsqrt14_ps(x)); }
+// One step of Newton's from an estimate: good to the last bit but one.
+inline Vec inverse(Vec x) {
+  const Vec y = near_inverse(x);
+  return fma(y, fnma(x, y, splat(1.0f)), y);
+}
+#else
+inline Vec near_inverse(Vec x) { return div(splat(1.0f), x); }
+inline Vec near_root(Vec x) { return root(x); }
+inline Vec inverse(Vec x) { return div(splat(1.0f), x); }
+#endif
+
+// Tangent of half the angle, t / (1 + sqrt(1 + t^2)), from exact quotients and roots.
 struct Exact {
+  static SUBKERN_INLINE Vec quotient(Vec a, Vec b) { return div(a, b); }
+  static SUBKERN_INLINE Vec root_of(Vec x) { return root(x); }
+  static SUBKERN_INLINE Vec sine_of(Vec h) { return div(add(h, h), fma(h, h, splat(1.0f))); }
   static SUBKERN_INLINE Vec half_of(Vec t) {
     const Vec one = splat(1.0f);
     return div(t, add(one, root(fma(t, t, one))));
   }
 };
-// To 2e-5 of it. Columns that are turned again until they are orthogonal need no more, as long as
+// To 1e-4 of it. Columns that are turned again until they are orthogonal need no more, as long as
 // sine and half belong to one angle.
 struct Near {
+  static SUBKERN_INLINE Vec quotient(Vec a, Vec b) { return mul(a, near_inverse(b)); }
+  static SUBKERN_INLINE Vec root_of(Vec x) { return near_root(x); }
+  static SUBKERN_INLINE Vec sine_of(Vec h) {
+    return mul(add(h, h), inverse(fma(h, h, splat(1.0f))));
+  }
   static SUBKERN_INLINE Vec half_of(Vec t) {
     const Vec x = mul(t, t);
     Vec series = fma(splat(0.0069268253f), x, splat(-0.0273214839f));
@@ -45,11 +68,11 @@ struct Rotation {
   template <class Angle>
   SUBKERN_INLINE Rotation(Vec a, Vec b, Vec g, Mask turn, Angle) {
     const Vec d = mul(splat(0.5f), sub(b, a));
-    const Vec reach = root(fma(d, d, mul(g, g)));
+    const Vec reach = Angle::root_of(fma(d, d, mul(g, g)));
     const Vec way = pick(less(d, zero()), sub(d, reach), add(d, reach));
-    tangent = pick(turn, div(g, way), zero());
+    tangent = pick(turn, Angle::quotient(g, way), zero());
     half = Angle::half_of(tangent);
-    sine = div(add(half, half), fma(half, half, splat(1.0f)));
+    sine = Angle::sine_of(half);
   }
 
   SUBKERN_INLINE void apply(Vec& p, Vec& q) const {

@@ -9,7 +9,7 @@ namespace SUBKERN_ISA {
 namespace {
 
 constexpr int64_t kTallFrom = 8;           // times n: rows from which Q R is worth its while
-constexpr int64_t kGroupFloats = 1 << 16;  // of the Q of a group
+constexpr int64_t kGroupFloats = 1 << 17;  // of the Q of a group
 
 Source source_of(const SvdSmallBatch& batch, bool transposed) {
   return {batch.A, batch.dtype, batch.matrix_stride,
@@ -72,8 +72,7 @@ void decompose_tall(const SvdSmallBatch& batch, bool transposed, float* scratch)
   const int64_t m = transposed ? batch.n : batch.m, n = transposed ? batch.m : batch.n;
   const int64_t group = sk_svd_small_group(m, n);
   const Source source = source_of(batch, transposed);
-  TallGroup tall(m, n, group, transposed ? nullptr : batch.U,
-                 scratch + TallGroup::lines(core_floats(n, n)));
+  TallGroup tall(m, n, group, scratch + TallGroup::lines(core_floats(n, n)));
   tall.factor(batch, source.row_stride, source.col_stride);
 
   // Transposed: R^T = V S U_R^T, of which the left vectors are U and U_R^T makes Vh.
@@ -91,7 +90,7 @@ void decompose_tall(const SvdSmallBatch& batch, bool transposed, float* scratch)
     if (transposed) {
       multiply_transposed(q, m, n, u, batch.Vh + l * n * m);
     } else {
-      multiply_by_rows(batch.U + l * m * n, m, n, u, batch.Vh + l * n * n);
+      multiply_by_rows(q, m, n, u, batch.U + l * m * n, batch.Vh + l * n * n);
     }
     const Scale down(-tall.lift[l]);
     for (int64_t j = 0; j < n; ++j) {
@@ -110,10 +109,10 @@ int64_t sk_svd_small_group(int64_t m, int64_t n) {
   return most < 1 ? 1 : smaller(most, int64_t{kWidth});
 }
 
-int64_t sk_svd_small_scratch(int64_t m, int64_t n, bool transposed) {
+int64_t sk_svd_small_scratch(int64_t m, int64_t n) {
   if (!goes_by_qr(m, n)) return 4 * core_floats(m, n);
-  return 4 * (TallGroup::lines(core_floats(n, n)) +
-              TallGroup::floats(m, n, sk_svd_small_group(m, n), transposed));
+  return 4 *
+         (TallGroup::lines(core_floats(n, n)) + TallGroup::floats(m, n, sk_svd_small_group(m, n)));
 }
 
 void sk_svd_small_block(const SvdSmallBatch& batch, bool transposed, void* scratch) {

@@ -17,10 +17,24 @@ inline First lanes_of(int64_t n, int v) {
   return First{static_cast<int>(left < 0 ? 0 : smaller(left, kWidth))};
 }
 
-// Q F in place, by rows of at most kVecs vectors; each column then gets the sign that makes its
-// entry of largest magnitude (lowest index) positive, and with it the row of Vh.
+// Columns of a contiguous m x n matrix times their signs. A row's end and the next row's start
+// share vectors: rows one by one would load what a store is still on its way to.
+inline void scale_by_signs(float* U, int64_t m, int64_t n, const float* signs) {
+  float pattern[kSvdLargest * kWidth];  // of n vectors, after which it repeats
+  for (int64_t e = 0; e < n * kWidth; ++e) pattern[e] = signs[e % n];
+  int64_t e = 0;
+  for (; e + n * kWidth <= m * n; e += n * kWidth) {
+    for (int64_t v = 0; v < n * kWidth; v += kWidth) {
+      store(U + e + v, mul(load(U + e + v, All{}), load(pattern + v, All{})), All{});
+    }
+  }
+  for (int64_t rest = e; rest < m * n; ++rest) U[rest] *= pattern[rest - e];
+}
+
+// U = Q F, by rows of at most kVecs vectors; each column then gets the sign that makes its entry of
+// largest magnitude (lowest index) positive, and with it the row of Vh.
 template <int kVecs>
-void multiply_by_rows(float* Q, int64_t m, int64_t n, const float* F, float* Vh) {
+void multiply_by_rows(const float* Q, int64_t m, int64_t n, const float* F, float* U, float* Vh) {
   constexpr int kRows = kVecs > 4 ? 1 : kAtOnce;
   float factor[kSvdLargest * kVecs * kWidth];
   Vec size[kVecs], value[kVecs];
@@ -31,8 +45,10 @@ void multiply_by_rows(float* Q, int64_t m, int64_t n, const float* F, float* Vh)
       store(factor + (p * kVecs + v) * kWidth, load(F + p * n + v * kWidth, lanes_of(n, v)), All{});
     }
   }
-  const auto rows = [&](float* q, auto count) {
+  const auto rows = [&](int64_t i, auto count) {
     constexpr int kCount = decltype(count)::value;
+    const float* const q = Q + i * n;
+    float* const u = U + i * n;
     Vec sums[kCount][kVecs];
     for (auto& row : sums) {
       for (Vec& x : row) x = zero();
@@ -46,43 +62,38 @@ void multiply_by_rows(float* Q, int64_t m, int64_t n, const float* F, float* Vh)
     for (int r = 0; r < kCount; ++r) {
       for (int v = 0; v < kVecs; ++v) {
         const Vec x = sums[r][v], now = magnitude(x);
-        store(q + r * n + v * kWidth, x, lanes_of(n, v));
+        store(u + r * n + v * kWidth, x, lanes_of(n, v));
         value[v] = pick(less(size[v], now), x, value[v]);
         size[v] = larger(now, size[v]);
       }
     }
   };
   int64_t i = 0;
-  for (; i + kRows <= m; i += kRows) rows(Q + i * n, Count<kRows>{});
-  for (; i < m; ++i) rows(Q + i * n, Count<1>{});
+  for (; i + kRows <= m; i += kRows) rows(i, Count<kRows>{});
+  for (; i < m; ++i) rows(i, Count<1>{});
 
-  Mask wrong[kVecs];
   bool some = false;
   float signs[kVecs * kWidth];
   for (int v = 0; v < kVecs; ++v) {
-    wrong[v] = less(value[v], zero());
-    some |= any(wrong[v]);
-    store(signs + v * kWidth, pick(wrong[v], splat(-1.0f), splat(1.0f)), All{});
+    const Mask wrong = less(value[v], zero());
+    some |= any(wrong);
+    store(signs + v * kWidth, pick(wrong, splat(-1.0f), splat(1.0f)), All{});
   }
   if (!some) return;
+  scale_by_signs(U, m, n, signs);
   for (int64_t j = 0; j < n; ++j) {
-    if (signs[j] > 0.0f) continue;
-    for (int64_t k = 0; k < n; ++k) Vh[j * n + k] = -Vh[j * n + k];
-  }
-  for (int64_t row = 0; row < m; ++row) {
-    for (int v = 0; v < kVecs; ++v) {
-      float* const x = Q + row * n + v * kWidth;
-      const First lanes = lanes_of(n, v);
-      store(x, mul(load(x, lanes), load(signs + v * kWidth, All{})), lanes);
-    }
+    for (int64_t k = 0; k < n; ++k) Vh[j * n + k] *= signs[j];
   }
 }
 
-inline void multiply_by_rows(float* Q, int64_t m, int64_t n, const float* F, float* Vh) {
-  if (n <= kWidth) return multiply_by_rows<1>(Q, m, n, F, Vh);
-  if (n <= 2 * kWidth) return multiply_by_rows<2>(Q, m, n, F, Vh);
-  if (n <= 4 * kWidth) return multiply_by_rows<4>(Q, m, n, F, Vh);
-  if constexpr (4 * kWidth < kSvdLargest) multiply_by_rows<kSvdLargest / kWidth>(Q, m, n, F, Vh);
+inline void multiply_by_rows(const float* Q, int64_t m, int64_t n, const float* F, float* U,
+                             float* Vh) {
+  if (n <= kWidth) return multiply_by_rows<1>(Q, m, n, F, U, Vh);
+  if (n <= 2 * kWidth) return multiply_by_rows<2>(Q, m, n, F, U, Vh);
+  if (n <= 4 * kWidth) return multiply_by_rows<4>(Q, m, n, F, U, Vh);
+  if constexpr (4 * kWidth < kSvdLargest) {
+    multiply_by_rows<kSvdLargest / kWidth>(Q, m, n, F, U, Vh);
+  }
 }
 
 // out (n x m) = Ft Q^T, both factors by rows.
@@ -127,19 +138,14 @@ struct TallGroup {
   int lift[kWidth];
 
   static int64_t lines(int64_t floats) { return (floats + 15) / 16 * 16; }
-  static int64_t floats(int64_t m, int64_t n, int64_t group, bool transposed) {
-    const int64_t q = transposed ? group * m * n : 0;
-    return lines(q) + 2 * lines(group * n * n) + lines(m * n) +
+  static int64_t floats(int64_t m, int64_t n, int64_t group) {
+    return lines(group * m * n) + 2 * lines(group * n * n) + lines(m * n) +
            lines((sk_orthonormalize_scratch(m, n) + 3) / 4);
   }
 
-  TallGroup(int64_t m_, int64_t n_, int64_t group_, float* out, float* memory)
-      : m(m_), n(n_), group(group_), Q(out) {
-    if (out == nullptr) {
-      Q = memory;
-      memory += lines(group * m * n);
-    }
-    R = memory;
+  TallGroup(int64_t m_, int64_t n_, int64_t group_, float* memory)
+      : m(m_), n(n_), group(group_), Q(memory) {
+    R = Q + lines(group * m * n);
     U = R + lines(group * n * n);
     copy = U + lines(group * n * n);
     scratch = reinterpret_cast<char*>(copy + lines(m * n));

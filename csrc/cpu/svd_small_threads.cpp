@@ -12,7 +12,7 @@ struct Plan {
   Plan(const Kernels& kernels, int64_t m, int64_t n) : transposed(m < n) {
     const int64_t rows = std::max(m, n), cols = std::min(m, n);
     group = kernels.sk_svd_small_group(rows, cols);
-    bytes = kernels.sk_svd_small_scratch(rows, cols, transposed);
+    bytes = kernels.sk_svd_small_scratch(rows, cols);
   }
 };
 

@@ -14,7 +14,7 @@ from sktest import linalg
 import subkern
 from subkern.bench import gallery as matrices
 
-SHAPES = [(8, 8), (17, 13), (9, 17), (33, 33), (64, 5), (120, 5), (40, 150), (100, 40)]
+SHAPES = [(8, 8), (9, 17), (33, 33), (120, 5), (40, 150)]
 
 
 def svd(A):

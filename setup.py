@@ -19,6 +19,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 TRITON = "subkern.triton_kernels"
+CUDA_SOURCES = "subkern.cuda_sources"  # CuPy compiles them where subkern._CUDA was not built
 
 
 def find_tool(name: str) -> str:
@@ -164,10 +165,11 @@ def main() -> None:
         packages=[
             *find_packages(include=["subkern", "subkern.*"], exclude=[TRITON, f"{TRITON}.*"]),
             TRITON,
+            CUDA_SOURCES,
             *(f"{TRITON}.{name}" for name in find_packages("triton_kernels")),
         ],
-        package_dir={TRITON: "triton_kernels"},
-        package_data={"subkern": ["py.typed"]},
+        package_dir={TRITON: "triton_kernels", CUDA_SOURCES: "csrc/cuda"},
+        package_data={"subkern": ["py.typed"], CUDA_SOURCES: ["*.cuh", "*.h"]},
         ext_modules=[CMakeExtension(name) for name in modules],
         cmdclass={"build": CleanBuild, "build_ext": CMakeBuild},
     )

@@ -166,7 +166,13 @@ def _refusal(backend: str, served: list[str]) -> str | None:
 
 
 def _backend_report(backend: str) -> dict[str, Any]:
-    served = [impl.op for impl in registry.implementations() if impl.backend == backend]
+    stood_in = backend == "cuda" and native.refusal("_CUDA") is None
+    lacks = getattr(native.module("_CUDA"), "lacks", ()) if stood_in else ()
+    served = [
+        impl.op
+        for impl in registry.implementations()
+        if impl.backend == backend and impl.op not in lacks
+    ]
     reason = _refusal(backend, served) if served else "no op has a kernel for it"
     if reason is not None:
         return {"backend": backend, "on": False, "reason": reason, "calls": []}
@@ -177,8 +183,9 @@ def _backend_report(backend: str) -> dict[str, Any]:
 def _module_state(name: str) -> str:
     if (reason := native.refusal(name)) is not None:
         return reason
-    emulated = getattr(native.module(name), "emulated", False)
-    return "emulated on the CPU" if emulated else "loaded"
+    module = native.module(name)
+    emulated = getattr(module, "emulated", False)
+    return getattr(module, "state", "emulated on the CPU" if emulated else "loaded")
 
 
 def _cuda_report() -> dict[str, Any]:

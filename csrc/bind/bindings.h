@@ -15,6 +15,7 @@ void bind_eigh_small(py::module_& m);
 void bind_gram(py::module_& m);
 void bind_lowrank_adam(py::module_& m);
 void bind_orthonormalize(py::module_& m);
+void bind_plans(py::module_& m);
 void bind_scan(py::module_& m);
 void bind_svd_small(py::module_& m);
 

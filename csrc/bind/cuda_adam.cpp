@@ -5,8 +5,8 @@
 namespace subkern {
 namespace {
 
-Counter adam_scan_launches("adam_scan");
-Counter adam_apply_launches("adam_apply");
+LaunchCounter adam_scan_launches("adam_scan");
+LaunchCounter adam_apply_launches("adam_apply");
 
 std::int64_t adam_workspace(const std::vector<std::int64_t>& numel) {
   const Check check("adam_workspace");

@@ -6,7 +6,7 @@
 namespace subkern {
 namespace {
 
-Counter eigh_small_launches("eigh_small");
+LaunchCounter eigh_small_launches("eigh_small");
 
 void eigh_small(Address C, int dtype, std::int64_t batch, std::int64_t n, std::int64_t batch_stride,
                 std::int64_t row_stride, std::int64_t col_stride, Address w, Address V,

@@ -5,7 +5,7 @@
 namespace subkern {
 namespace {
 
-Counter lowrank_adam_moments_launches("lowrank_adam_moments");
+LaunchCounter lowrank_adam_moments_launches("lowrank_adam_moments");
 
 Rule to_rule(const Check& check, int rule) {
   if (rule != kGalore && rule != kFira)

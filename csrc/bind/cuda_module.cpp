@@ -1,35 +1,16 @@
 // subkern._CUDA: addresses, sizes and a stream in, kernels out. Knows no tensor library and no
 // CUDA header: tests build it on the emulator, under another name.
-#include <stdexcept>
-#include <string>
-
 #include "cuda_bindings.h"
 
 #if !defined(SUBKERN_CUDA_MODULE)
 #define SUBKERN_CUDA_MODULE _CUDA
 #endif
 
-namespace subkern {
-
-void check_status(const char* op, int status) {
-  if (status != 0) {
-    throw std::runtime_error(std::string(op) + ": CUDA error " + std::to_string(status) + ", " +
-                             cuda_status_text(status));
-  }
-}
-
-CudaQueue to_queue(const Check& check, int device, Address stream) {
-  if (device < 0) check.fail("device", "be zero or more", std::to_string(device));
-  return {device, as<void>(stream)};
-}
-
-}  // namespace subkern
-
 PYBIND11_MODULE(SUBKERN_CUDA_MODULE, m) {
   m.doc() = "Native CUDA kernels of subkern. Addresses are unsigned integers, sizes in elements.";
   m.attr("emulated") = subkern::cuda_is_emulated();
   m.def("device_count", &subkern::cuda_device_count, "CUDA devices; zero without a driver.");
-  m.def("call_counts", &subkern::Counter::counts, "How often each kernel was launched.");
+  m.def("call_counts", &subkern::LaunchCounter::counts, "How often each kernel was launched.");
   subkern::bind_cuda_adam(m);
   subkern::bind_cuda_eigh_small(m);
   subkern::bind_cuda_lowrank_adam(m);

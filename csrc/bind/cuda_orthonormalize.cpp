@@ -5,10 +5,10 @@
 namespace subkern {
 namespace {
 
-Counter orthonormalize_launches("orthonormalize");
-Counter orthonormalize_split_launches("orthonormalize_split");
-Counter orthonormalize_repair_launches("orthonormalize_repair");
-Counter orthonormalize_cholesky_launches("orthonormalize_cholesky");
+LaunchCounter orthonormalize_launches("orthonormalize");
+LaunchCounter orthonormalize_split_launches("orthonormalize_split");
+LaunchCounter orthonormalize_repair_launches("orthonormalize_repair");
+LaunchCounter orthonormalize_cholesky_launches("orthonormalize_cholesky");
 
 CudaMatrices to_matrices(const Check& check, Address Y, int dtype, std::int64_t count,
                          std::int64_t rows, std::int64_t cols, std::int64_t matrix_stride,
@@ -89,12 +89,13 @@ void repair(Address Y, int dtype, std::int64_t count, std::int64_t rows, std::in
                         as<float>(column),
                         as<double>(coefficients)};
   const CudaQueue queue = to_queue(check, device, stream);
+  std::int64_t launches = 0;
   int status = 0;
   {
     py::gil_scoped_release release;
-    status = cuda_orthonormalize_repair(call, queue);
+    status = cuda_orthonormalize_repair(call, queue, &launches);
   }
-  orthonormalize_repair_launches += count > 0;
+  orthonormalize_repair_launches += launches;
   check_status("orthonormalize_repair", status);
 }
 
@@ -110,12 +111,13 @@ void cholesky(Address G, Address wanted, double threshold, std::int64_t count, s
       as<const double>(G), as<const std::int32_t>(wanted), threshold, count, cols,
       as<double>(R),       as<unsigned char>(good)};
   const CudaQueue queue = to_queue(check, device, stream);
+  std::int64_t launches = 0;
   int status = 0;
   {
     py::gil_scoped_release release;
-    status = cuda_orthonormalize_cholesky(call, queue);
+    status = cuda_orthonormalize_cholesky(call, queue, &launches);
   }
-  orthonormalize_cholesky_launches += count > 0;
+  orthonormalize_cholesky_launches += launches;
   check_status("orthonormalize_cholesky", status);
 }
 

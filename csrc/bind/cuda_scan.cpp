@@ -5,7 +5,7 @@
 namespace subkern {
 namespace {
 
-Counter scan_launches("scan");
+LaunchCounter scan_launches("scan");
 
 void scan(Address X, int dtype, std::int64_t count, std::int64_t n, std::int64_t matrix_stride,
           Address results, Address scratch, std::int64_t scratch_bytes, Address counters,
@@ -24,12 +24,13 @@ void scan(Address X, int dtype, std::int64_t count, std::int64_t n, std::int64_t
       as<const void>(X), check.dtype("dtype", dtype), count, n, matrix_stride, as<double>(results),
       as<void>(scratch), as<std::int32_t>(counters)};
   const CudaQueue queue = to_queue(check, device, stream);
+  std::int64_t launches = 0;
   int status = 0;
   {
     py::gil_scoped_release release;
-    status = cuda_scan(call, queue);
+    status = cuda_scan(call, queue, &launches);
   }
-  scan_launches += count > 0;
+  scan_launches += launches;
   check_status("scan", status);
 }
 

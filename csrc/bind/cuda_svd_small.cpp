@@ -7,7 +7,7 @@
 namespace subkern {
 namespace {
 
-Counter svd_small_launches("svd_small");
+LaunchCounter svd_small_launches("svd_small");
 
 void svd_small(Address A, int dtype, std::int64_t batch, std::int64_t m, std::int64_t n,
                std::int64_t batch_stride, std::int64_t row_stride, std::int64_t col_stride,

@@ -32,6 +32,7 @@ PYBIND11_MODULE(_C, m) {
   subkern::bind_gram(m);
   subkern::bind_lowrank_adam(m);
   subkern::bind_orthonormalize(m);
+  subkern::bind_plans(m);
   subkern::bind_scan(m);
   subkern::bind_svd_small(m);
 }

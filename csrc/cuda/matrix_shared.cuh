@@ -1,6 +1,7 @@
 // A matrix in shared memory, column by column: its way there and back.
 #pragma once
 
+#include "orthonormalize_layout.h"
 #include "prims.cuh"
 
 namespace subkern {
@@ -12,11 +13,6 @@ struct SharedMatrix {
 
   __device__ __forceinline__ float* column(int j) const { return at + j * pitch; }
 };
-
-// Columns lie apart so that a row-major vector of four goes to banks of its own.
-__host__ __device__ inline int64_t shared_pitch(int64_t rows, int64_t cols) {
-  return (rows + 7) / 8 * 8 + (cols <= 4 ? 0 : cols <= 8 ? 4 : cols <= 16 ? 2 : 1);
-}
 
 // A matrix in device memory, strides in elements.
 template <class T>

@@ -5,18 +5,6 @@
 
 namespace subkern {
 
-struct OrthonormalizeArguments {
-  const void* Y;
-  bool narrow;                                    // Y is bf16
-  int64_t matrix_stride, row_stride, col_stride;  // of Y, in elements
-  float* Q;                                       // row by row, without gaps
-  float* R;
-  int32_t* info;
-  int rows, cols;
-};
-
-__host__ __device__ constexpr int orthonormalize_threads(int K) { return K == 8 ? 128 : 256; }
-
 template <int K>
 __global__ void __launch_bounds__(orthonormalize_threads(K), K == 8    ? 3
                                                              : K == 64 ? 1

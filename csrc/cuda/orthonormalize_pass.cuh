@@ -2,43 +2,13 @@
 #pragma once
 
 #include "matrix_shared.cuh"
+#include "orthonormalize_layout.h"
 
 namespace subkern {
 
 constexpr int kNonFinite = 1, kDeficient = 2;  // bits of info
 constexpr double kThirdPass =
     0.05;  // departure of a Gram matrix from the identity that asks for it
-
-// Partial sums of the Gram matrix of up to K columns: of K = 8 by each warp, else in tiles of
-// 4 x 4, by slices of the rows where there are few tiles.
-template <int K>
-struct GramSums {
-  static constexpr int kMostWarps = 8;
-  static constexpr int kTiles = (K / 4) * (K / 4 + 1) / 2, kSlices = K == 16 ? 4 : 1;
-  static constexpr int kTriangle = K * (K + 1) / 2;
-  static constexpr int kCount = K == 8 ? kMostWarps * kTriangle : kTiles * 16 * kSlices;
-  static constexpr int kBuffer = kCount > K* K ? kCount : K * K;
-};
-
-// What is known of the columns.
-template <int K>
-struct OrthonormalizeColumns {
-  double unit[K];  // 2^-exponent of each column in a first pass, then 1
-  double diagonal[K], inverse_root[K];
-  float reciprocal[K];        // of the factor's diagonal
-  float scale[2][K];          // their product is the unit of the first pass
-  int exponent[K];            // column j of R is to be scaled by 2^exponent[j]
-  unsigned long long failed;  // a bit for each column whose pivot failed
-  int nonfinite, again;       // an entry is not finite; a third pass is needed
-};
-
-// What the block needs beside the matrix. Set up by orthonormalize_in_shared.
-template <int K>
-struct OrthonormalizeScratch : OrthonormalizeColumns<K> {
-  double buffers[3][GramSums<K>::kBuffer];     // sums (then packed rows), factor of a pass, product
-  double coefficients[2][K], partials[kWarp];  // of repair
-  int rows[kWarp];
-};
 
 __device__ __forceinline__ bool has_bit(unsigned long long bits, int i) { return bits >> i & 1; }
 

@@ -6,25 +6,6 @@
 
 namespace subkern {
 
-constexpr int kRepairThreads = 512, kRepairWarps = kRepairThreads / kWarp;
-
-struct RepairArguments {
-  const void* Y;
-  bool narrow;                                    // Y is bf16
-  int64_t matrix_stride, row_stride, col_stride;  // of Y, in elements
-  int64_t rows;
-  int cols;
-  float* Q;          // row by row, without gaps
-  double* R;         // of columns scaled by 2^-exponent
-  int64_t R_stride;  // doubles from matrix to matrix
-  int R_pitch;
-  const int32_t* exponent;
-  const int32_t* first;  // columns from there on are made; none where it is cols
-  int64_t exponent_stride, first_stride;
-  float* column;         // rows of each matrix
-  double* coefficients;  // cols of each matrix
-};
-
 // The matrix of a block, and what its threads share.
 struct RepairColumn {
   const float* Q;
@@ -152,15 +133,6 @@ __global__ void __launch_bounds__(kRepairThreads, 1)
     __syncthreads();
   }
 }
-
-struct CholeskyArguments {
-  const double* G;        // cols x cols of each matrix; the upper triangle is read
-  const int32_t* wanted;  // one for each matrix: nothing is written where it is zero
-  double threshold;
-  int cols;
-  double* R;      // written: upper triangular, rows of failed columns zero
-  uint8_t* good;  // cols of each matrix: read, and zeroed where a pivot fails
-};
 
 // R^T R = G on the good columns. A block per matrix, row after row.
 __global__ void __launch_bounds__(kRepairThreads, 1)

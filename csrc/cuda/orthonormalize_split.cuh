@@ -5,37 +5,6 @@
 
 namespace subkern {
 
-// What the launches hand on, one per matrix.
-template <int K>
-struct OrthonormalizeState {
-  OrthonormalizeColumns<K> columns;
-  double R[K * K];
-  float packed[K * K];  // rows of the last factor, from right of the diagonal on
-  int first_failed;
-};
-
-struct SplitArguments {
-  const void* Y;
-  bool narrow;                                    // Y is bf16
-  int64_t matrix_stride, row_stride, col_stride;  // of Y, in elements
-  float* Q;                                       // row by row, without gaps
-  float* R;
-  int32_t* info;
-  int64_t rows;
-  int cols, chunk_rows, slices;  // a block takes the chunks slice, slice + slices, ...
-  void* states;
-  double* sums;  // of each matrix and slice, as GramSums has them
-};
-
-constexpr int kSplitThreads = 128;  // two blocks of a multiprocessor load and compute by turns
-
-// Rows that a block holds at a time, and blocks that share a matrix: from its shape alone.
-__host__ __device__ constexpr int split_chunk_rows(int K) { return 16384 / K; }
-__host__ __device__ inline int split_slices(int64_t rows, int K) {
-  const int64_t chunks = (rows + split_chunk_rows(K) - 1) / split_chunk_rows(K);
-  return static_cast<int>(chunks < 512 ? chunks : 512);
-}
-
 // By all threads; the block must synchronize before it reads.
 template <class T>
 __device__ __forceinline__ void copy_words(const T& from, T& to) {
@@ -45,13 +14,6 @@ __device__ __forceinline__ void copy_words(const T& from, T& to) {
     reinterpret_cast<int*>(&to)[i] = reinterpret_cast<const int*>(&from)[i];
   }
 }
-
-template <int K>
-struct SliceShared {
-  double sums[GramSums<K>::kBuffer];
-  OrthonormalizeColumns<K> columns;
-  __align__(16) float packed[K * K];
-};
 
 // Stage 0: Gram matrix of Y. Stages 1 to 3: Q <- Y or Q divided by the last factor, and its Gram
 // matrix where a stage follows; stage 3 only where it is needed.

@@ -1,24 +1,15 @@
 // What kernels share: element access, reductions in a fixed order, the last block, the launch.
-// The one file that knows which compiler reads it: nvcc, NVRTC, or g++ with the emulator.
+// With host_device.h the one file that knows which compiler reads it: nvcc, NVRTC, or g++ with the
+// emulator.
 #pragma once
 
 #if defined(SUBKERN_EMULATE)
 #include "../emu/cuda_emu.h"
-#elif defined(__CUDACC_RTC__)
-// NVRTC has no standard headers. In our namespace: whoever compiles may have its own.
-namespace subkern {
-using int32_t = int;
-using int64_t = long long;
-using uint8_t = unsigned char;
-using uint16_t = unsigned short;
-using uint32_t = unsigned int;
-using uintptr_t = unsigned long long;
-}  // namespace subkern
-#else
+#elif !defined(__CUDACC_RTC__)
 #include <cuda_runtime.h>
-
-#include <cstdint>
 #endif
+
+#include "host_device.h"
 
 #if !defined(SUBKERN_EMULATE)
 #define SK_SHARED(T, name, count) __shared__ T name[count]
@@ -29,8 +20,6 @@ using uintptr_t = unsigned long long;
 #endif
 
 namespace subkern {
-
-constexpr int kWarp = 32;
 
 // bfloat16 as storage: conversions are bit operations, so that no header is needed.
 struct bf16 {

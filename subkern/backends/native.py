@@ -22,6 +22,8 @@ def _check_cuda(module: ModuleType) -> None:
 
 _CHECKS: dict[str, Callable[[ModuleType], None]] = {"_C": _check_cpu, "_CUDA": _check_cuda}
 _replaced: dict[str, ModuleType] = {}
+Maker = Callable[[], ModuleType | str]
+_stand_ins: dict[str, Maker] = {}
 
 
 @functools.cache
@@ -30,10 +32,26 @@ def _attempt(name: str) -> tuple[ModuleType | None, str]:
         module = _replaced.get(name) or importlib.import_module(f"subkern.{name}")
         _CHECKS[name](module)
     except ImportError as error:
-        return None, f"needs the native module subkern.{name}, which does not load ({error})"
+        reason = f"needs the native module subkern.{name}, which does not load ({error})"
+        if name not in _stand_ins:
+            return None, reason
+        substitute = _stand_ins[name]()
+        if isinstance(substitute, str):
+            return None, f"{reason}; CuPy cannot stand in: {substitute}"
+        return substitute, ""
     except RuntimeError as error:
         return None, f"cannot run here ({error})"
     return module, ""
+
+
+def stands_in(name: str) -> Callable[[Maker], Maker]:
+    """Decorator: the function makes a module for where the native one is not, or says why not."""
+
+    def keep(make: Maker) -> Maker:
+        _stand_ins[name] = make
+        return make
+
+    return keep
 
 
 def refusal(name: str = "_C") -> str | None:

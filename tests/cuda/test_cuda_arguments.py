@@ -143,8 +143,5 @@ def test_a_device_that_is_not_there():
 def test_module_says_what_it_is(kernels):
     assert kernels.module.emulated == (kernels.device.type == "cpu")
     assert kernels.module.device_count() >= 1
-    assert set(kernels.module.call_counts()) == {
-        "adam_scan",
-        "adam_apply",
-        "lowrank_adam_moments",
-    }
+    counted = {"adam_scan", "adam_apply", "lowrank_adam_moments", "orthonormalize", "svd_small"}
+    assert counted <= set(kernels.module.call_counts())

@@ -12,10 +12,13 @@ from .conftest import QUICK, build_wheel
 
 
 def expected_modules(source):
-    """Python files of the package, under the names they are installed by."""
+    """Files of the package, kernel sources too, under the names they are installed by."""
     files = {p.relative_to(source).as_posix() for p in source.glob("subkern/**/*.py")}
     triton = (p.relative_to(source).as_posix() for p in source.glob("triton_kernels/**/*.py"))
-    return files | {f"subkern/{name}" for name in triton}
+    cuda = {p.name for p in (source / "csrc/cuda").iterdir() if p.suffix in (".cuh", ".h")}
+    assert "svd_small.cuh" in cuda
+    sources = {f"subkern/cuda_sources/{name}" for name in cuda}
+    return files | {f"subkern/{name}" for name in triton} | sources
 
 
 def test_wheel_contents(wheel, wheel_files, pristine):

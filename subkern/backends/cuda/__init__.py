@@ -1,5 +1,13 @@
 """CUDA backend: the C++ kernels of ``csrc/cuda``; the products of a low-rank step by Triton."""
 
-from subkern.backends.cuda import adam, eigh_small, lowrank_adam, orthonormalize, scan, svd_small
+from subkern.backends.cuda import (
+    adam,
+    eigh_small,
+    lowrank_adam,
+    orthonormalize,
+    rawmodule,
+    scan,
+    svd_small,
+)
 
-__all__ = ["adam", "eigh_small", "lowrank_adam", "orthonormalize", "scan", "svd_small"]
+__all__ = ["adam", "eigh_small", "lowrank_adam", "orthonormalize", "rawmodule", "scan", "svd_small"]

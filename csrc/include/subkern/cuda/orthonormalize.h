@@ -33,7 +33,6 @@ int cuda_orthonormalize(const CudaOrthonormalize& call, const CudaQueue& queue,
                         int64_t launches[2]);
 
 // What cuda_orthonormalize does with taller matrices.
-int64_t cuda_orthonormalize_split_workspace(int64_t count, int64_t rows, int64_t cols);
 int cuda_orthonormalize_split(const CudaOrthonormalize& call, const CudaQueue& queue,
                               int64_t* launches);
 
@@ -51,7 +50,7 @@ struct CudaRepair {
   double* coefficients;  // count x cols of scratch
 };
 
-int cuda_orthonormalize_repair(const CudaRepair& call, const CudaQueue& queue);
+int cuda_orthonormalize_repair(const CudaRepair& call, const CudaQueue& queue, int64_t* launches);
 
 // R^T R = G on the columns that are good: upper triangular, rows of the others zero. A pivot of no
 // more than `threshold` times its column's squared norm fails and clears `good`. Nothing happens
@@ -65,6 +64,7 @@ struct CudaCholesky {
   unsigned char* good;  // count x cols, zero or one
 };
 
-int cuda_orthonormalize_cholesky(const CudaCholesky& call, const CudaQueue& queue);
+int cuda_orthonormalize_cholesky(const CudaCholesky& call, const CudaQueue& queue,
+                                 int64_t* launches);
 
 }  // namespace subkern

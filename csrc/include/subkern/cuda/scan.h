@@ -17,6 +17,6 @@ struct CudaScan {
 int64_t cuda_scan_workspace(int64_t count, int64_t n);
 
 // One launch, in order on a stream. Returns a status for cuda_status_text.
-int cuda_scan(const CudaScan& call, const CudaQueue& queue);
+int cuda_scan(const CudaScan& call, const CudaQueue& queue, int64_t* launches);
 
 }  // namespace subkern

@@ -1,0 +1,57 @@
+// Kernels by name, as a module compiled at run time offers them: arguments come as bytes.
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "eigh_small.cuh"
+#include "orthonormalize.cuh"
+#include "orthonormalize_rows.cuh"
+#include "orthonormalize_split.cuh"
+#include "svd_small.cuh"
+#include "svd_small_block.cuh"
+
+namespace {
+
+struct Call {
+  unsigned x, y, threads;
+  int64_t shared;
+  int count;
+  const int64_t* sizes;
+  const void* const* arguments;
+};
+
+template <class... P, size_t... I>
+const char* run(void (*kernel)(P...), const Call& call, std::index_sequence<I...>) {
+  if (call.count != sizeof...(P)) return "another number of parameters";
+  if (((call.sizes[I] != static_cast<int64_t>(sizeof(P))) || ...)) return "another size";
+  SK_LAUNCH(kernel, dim3(call.x, call.y), call.threads, static_cast<size_t>(call.shared), nullptr,
+            *static_cast<const P*>(call.arguments[I])...);
+  return nullptr;
+}
+
+template <class... P>
+const char* run(void (*kernel)(P...), const Call& call) {
+  return run(kernel, call, std::index_sequence_for<P...>());
+}
+
+}  // namespace
+
+#define KERNEL(...) \
+  if (wanted == "subkern::" #__VA_ARGS__) return run(&subkern::__VA_ARGS__, call)
+
+// Null, or what is wrong.
+extern "C" __attribute__((visibility("default"))) const char* raw_launch(const char* name,
+                                                                         const Call* given) {
+  const std::string wanted = name;
+  const Call& call = *given;
+  KERNEL(eigh_small_kernel<float, 8>);
+  KERNEL(svd_small_kernel<float, 8>);
+  KERNEL(svd_small_block_kernel<float>);
+  KERNEL(orthonormalize_kernel<8>);
+  KERNEL(orthonormalize_slice_kernel<8>);
+  KERNEL(orthonormalize_factor_kernel<8>);
+  KERNEL(orthonormalize_finish_kernel<8>);
+  KERNEL(orthonormalize_repair_kernel);
+  KERNEL(orthonormalize_cholesky_kernel);
+  return "no such kernel";
+}

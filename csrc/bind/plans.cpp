@@ -46,6 +46,9 @@ class Recorder {
 
 const char* cuda_status_text(int) { return "no error"; }
 
+// Taller ones are composed.
+bool cuda_svd_small_fits(int64_t m, int64_t n, int) { return std::max(m, n) <= kMostSmall; }
+
 int cuda_svd_small(const CudaSvdSmall& call, const CudaQueue& queue, int64_t* launches) {
   return plan_svd_small(call, Recorder(queue, launches));
 }

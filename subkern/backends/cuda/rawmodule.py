@@ -25,8 +25,14 @@ from subkern.backends import native
 
 PACKAGE = Path(__file__).resolve().parents[2]
 FOLDERS = (PACKAGE / "cuda_sources", PACKAGE.parent / "csrc" / "cuda")  # installed, in a checkout
-PLANNED = ("eigh_small", "orthonormalize", "orthonormalize_cholesky", "orthonormalize_repair")
-PLANNED += ("scan", "svd_small")
+PLANNED = (
+    "eigh_small",
+    "orthonormalize",
+    "orthonormalize_cholesky",
+    "orthonormalize_repair",
+    "scan",
+    "svd_small",
+)
 ALWAYS_SHARED = 48 << 10  # bytes that a launch needs not ask for
 
 
@@ -81,7 +87,8 @@ def _kernel(header: str, expression: str) -> Any:
 
 @functools.cache
 def _most_shared(device: int) -> int:
-    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    # Only a device that is there has this attribute.
+    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin  # type: ignore[attr-defined]
 
 
 def _launch(launches: list[Any], device: int, stream: int) -> None:
@@ -121,6 +128,10 @@ class RawModule(ModuleType):
     def orthonormalize_workspace(self, *, device: int, **shape: int) -> int:
         """Bytes of scratch that orthonormalize needs."""
         return self._plans.orthonormalize_workspace(**shape, device=_most_shared(device))
+
+    def svd_small_fits(self, *, device: int, **shape: int) -> bool:
+        """Whether a kernel takes matrices of this shape."""
+        return self._plans.svd_small_fits(**shape, device=_most_shared(device))
 
     def _run(self, plan: Any, *, device: int, stream: int, **call: Any) -> None:
         launches = self._plans.Launches()

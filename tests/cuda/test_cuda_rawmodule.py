@@ -13,8 +13,8 @@ from conftest import Kernels
 from kernels import KERNELS
 from nvrtc import Nvrtc, find
 from sktest import emulated_cuda, emulation, required
-from test_cuda_eigh_small import eigh
 from svd_small_cases import svd
+from test_cuda_eigh_small import eigh
 
 from subkern import doctor, ops
 from subkern.backends import native

@@ -32,7 +32,8 @@ class Shard(Matrix):
         counts: list[int],
         backend: str | None,
     ) -> None:
-        super().__init__(X, scale, backend or "")
+        squares = ranks.sum(torch.linalg.vector_norm(X, dtype=torch.float64).square())
+        super().__init__(X, scale, backend or "", squares[None])
         self.rows[sharded] = sum(counts)
         self.mine = slice(sum(counts[: ranks.rank]), sum(counts[: ranks.rank + 1]))
         self.ranks, self.sharded, self.asked = ranks, sharded, backend
@@ -57,10 +58,6 @@ class Shard(Matrix):
 
     def agreed(self, make: Callable[[], list[Tensor]], like: list[Tensor]) -> list[Tensor]:
         return self.ranks.once(make, like)
-
-    def energy(self) -> Tensor:
-        whole = self.ranks.sum(torch.linalg.vector_norm(self.X, dtype=torch.float64).square())
-        return whole[None] * self.scale.double().flatten().square()
 
     def orthonormal(self, Y: Tensor, side: str) -> tuple[Tensor, Tensor, Tensor]:
         if side == self.sharded:

@@ -52,6 +52,7 @@ def _fake(
     mode: str,
     iters: int,
     oversample: int,
+    relax: bool,
     order: bool,
     align: str,
     energy: str,
@@ -73,7 +74,7 @@ def _fake(
 _op = define_op(
     OP,
     "(Tensor G, Tensor? q_prev, *, int rank, str side, str mode, int iters, int oversample, "
-    "bool order, str align, str energy, ScalarType? out_dtype, int seed, str backend) "
+    "bool relax, bool order, str align, str energy, ScalarType? out_dtype, int seed, str backend) "
     "-> (Tensor basis, Tensor energy, Tensor info, Tensor values, Tensor rotation)",
     _fake,
 )
@@ -127,6 +128,7 @@ def topk_subspace(
     q_prev: Tensor | None = None,
     iters: int = 1,
     oversample: int = 0,
+    relax: bool = False,
     order: bool = False,
     align: str = "sign",
     return_energy: bool | str = True,
@@ -161,6 +163,10 @@ def topk_subspace(
         q_prev: (*batch, side, rank), the basis to start from and to align with, about orthonormal.
         iters: iterations, at least 1.
         oversample: Gaussian columns that iterate along; the best ``rank`` directions are kept.
+        relax: over-relax the iteration, Y = G Z - Q S, where S holds up to 0.8 times the harmonic
+            mean of the columns' energies: more energy for a start that follows a slow drift, less
+            for a poor start in a spectrum that falls fast. Needs an orthonormal ``q_prev``. Never
+            lowers the energy either.
         order: sort the columns by singular value, and return the values.
         align: ``"sign"``: flip columns so that their dot product with those of ``q_prev`` is not
             negative. ``"procrustes"``: rotate the basis to be nearest to ``q_prev``, and return the
@@ -200,7 +206,9 @@ def topk_subspace(
         [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
     """
     G = check_matrices(OP, "G", G)
-    options = check_options(rank, side, mode, iters, oversample, order, align, return_energy)
+    options = check_options(rank, side, mode, iters, oversample, relax, order, align, return_energy)
+    if relax and (q_prev is None or oversample):
+        raise ValueError(f"{OP}: relax must be False without q_prev or with oversample, got True")
     check_flag(OP, "check", check)
     if out_dtype not in OUT_DTYPES:
         raise ValueError(
@@ -283,6 +291,7 @@ def check_options(
     mode: str,
     iters: int,
     oversample: int,
+    relax: bool,
     order: bool,
     align: str,
     return_energy: bool | str,
@@ -293,6 +302,7 @@ def check_options(
     check_choice(OP, "mode", mode, MODES)
     check_count(OP, "iters", iters, 1)
     check_count(OP, "oversample", oversample)
+    check_flag(OP, "relax", relax)
     check_flag(OP, "order", order)
     check_choice(OP, "align", align, ALIGNS)
     if not (isinstance(return_energy, bool) or return_energy == "start"):
@@ -301,4 +311,4 @@ def check_options(
         )
     if order and align == "procrustes":
         raise ValueError(f"{OP}: align must not be 'procrustes' with order, got both")
-    return dict(order=order, align=align, energy=ENERGIES[return_energy])
+    return dict(relax=relax, order=order, align=align, energy=ENERGIES[return_energy])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from subkern.ops._checks import check_choice, check_flag
+from subkern.ops._checks import check_backend, check_choice, check_flag
 from subkern.ops._info import DEFICIENT, FALLBACK, NONFINITE, raise_on
 from subkern.ops._interop import accepts_arrays
 from subkern.ops._matrices import check_matrices, factor_dtype
@@ -72,6 +72,7 @@ def tsqr(
     if Y.dim() != 2:
         raise ValueError(f"{OP}: Y_local must be a matrix, got shape {tuple(Y.shape)}")
     check_choice(OP, "method", method, METHODS)
+    check_backend(OP, backend)
     check_flag(OP, "info", info)
     check_flag(OP, "check", check)
     ranks = Ranks(OP, group)

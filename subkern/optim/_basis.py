@@ -92,6 +92,7 @@ def _basis(kind: str, G: Tensor, rank: int, side: str, start: Tensor | None, see
         q_prev=start,
         iters=WARM_ITERATIONS if warm else COLD_ITERATIONS,
         oversample=0 if warm else OVERSAMPLE,
+        relax=warm,
         seed=seed,
         return_energy=False,
     ).basis

@@ -47,6 +47,7 @@ def factors(
         mode="iterate" if X.numel() and rank else "identity",
         iters=iters,
         oversample=oversample,
+        relax=False,
         order=True,
         align="none",
         energy="none",

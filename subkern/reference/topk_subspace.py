@@ -14,6 +14,7 @@ NONFINITE, DEFICIENT = 1, 2  # bits of info, as in subkern.ops
 # Share of the largest value below which another one is rounding: of the columns' singular values in
 # an iteration, of their squares in a Gram matrix.
 RESOLUTION = 16.0
+RELAX = 0.8  # part of the harmonic mean of the columns' energies that is taken off at most
 
 
 def products(A: Tensor, B: Tensor) -> Tensor:
@@ -34,7 +35,8 @@ def largest_magnitude(X: Tensor) -> Tensor:
     """Largest |entry| of each matrix; NaN where one is NaN, 0 for an empty matrix."""
     if not X.numel():
         return X.new_zeros((X.shape[0],))
-    low, high = torch.aminmax(X.flatten(1), dim=1)  # both are NaN where anything is
+    # Both are NaN where anything is. One at a time: over a dimension it takes five times as long.
+    low, high = map(torch.stack, zip(*(torch.aminmax(x) for x in X), strict=True))
     return torch.maximum(high, -low)
 
 
@@ -115,14 +117,34 @@ def _exact(X: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     return Q, squares, deficient
 
 
-def _iterate(X: Tensor, Q: Tensor, iters: int) -> tuple[Tensor, Tensor]:
+def relaxation(P: Tensor) -> Tensor:
+    """S such that Q <- orth(X X^T Q - Q S) goes further than without S and never loses energy.
+
+    P = Q^T X X^T Q for orthonormal Q, float64. Any S = s(P) with 0 <= s(x) <= x / 2 keeps the
+    energy from dropping (docs/decisions.md). Here s(x) = c (1 - (1 + x / 8c)^-4): x / 2 for small
+    x, at most c, a part of the harmonic mean of P's eigenvalues: about what the weakest columns
+    have, which are the ones that have not settled.
+    """
+    x, V = torch.linalg.eigh(P)
+    x = x.clamp_min(0) + torch.finfo(P.dtype).tiny
+    c = RELAX / (1 / x).mean(1, keepdim=True)
+    s = c * (1 - (1 + x / (8 * c)) ** -4)
+    return products(V * s[:, None, :], V.mT)
+
+
+def _iterate(X: Tensor, Q: Tensor, iters: int, relax: bool) -> tuple[Tensor, Tensor]:
     """Q <- orthonormal basis of X (X^T Q), again and again, and whether columns are rounding."""
     eps = torch.finfo(X.dtype).eps
     for _ in range(iters):
         Z = products(X.mT, Q)
-        if Z.shape[1] >= Z.shape[2]:  # orthonormal in between: X's condition instead of its square
-            Z, _, _ = orthonormalize(Z, method="auto")
-        Q, R, events = orthonormalize(products(X, Z), method="auto")
+        if relax:
+            P = products(Z.mT.double(), Z.double())
+            Y = products(X, Z) - products(Q, relaxation(P).to(X.dtype))
+        else:
+            if Z.shape[1] >= Z.shape[2]:  # X's condition instead of its square
+                Z, _, _ = orthonormalize(Z, method="auto")
+            Y = products(X, Z)
+        Q, R, events = orthonormalize(Y, method="auto")
     size = R.diagonal(dim1=1, dim2=2)
     weak = (size <= RESOLUTION * eps * R.norm(dim=1).amax(1, keepdim=True)).any(1)
     return Q, weak | ((events & DEFICIENT) != 0)
@@ -145,6 +167,7 @@ def topk_subspace(
     mode: str,
     iters: int,
     oversample: int,
+    relax: bool,
     order: bool,
     align: str,
     energy: str,
@@ -177,7 +200,8 @@ def topk_subspace(
         Q, squares, deficient = _exact(X, rank)
     else:
         warm = None if previous is None else first
-        Q, deficient = _iterate(X, start(X.shape, warm, rank, oversample, seed, X), iters)
+        columns = start(X.shape, warm, rank, oversample, seed, X)
+        Q, deficient = _iterate(X, columns, iters, relax)
         if order or Q.shape[2] > rank:
             Q, squares = _ritz(X, Q, rank)
             deficient = below(squares, (RESOLUTION * torch.finfo(wide).eps) ** 2)

@@ -82,8 +82,8 @@ def test_iterate_against_the_reference(backend, side):
         wide = Gallery(g.names, g.families, g.truth.cpu())
         for rank in {1, max(min(m, n) // 4, 1)}:
             first = random_basis(X, rank)
-            for iters in (1, 2):
-                options = dict(side=side, mode="iterate", iters=iters)
+            for iters, relax in ((1, False), (2, False), (1, True)):
+                options = dict(side=side, mode="iterate", iters=iters, relax=relax)
                 found = find(g, rank, backend, q_prev=first, **options)
                 truth = find(wide, rank, "reference", q_prev=first.double().cpu(), **options)
                 least = truth.energy - SLACK[torch.float32]
@@ -332,16 +332,32 @@ def test_energy_never_drops(shape, rank, power, gap, mix, scale, seed):
     start = U[:, :rank] + mix * torch.randn(m, rank, generator=generator).double()
     turn = torch.linalg.qr(torch.randn(rank, rank, generator=generator).double())[0]
     Q = torch.linalg.qr(start @ turn)[0].float()
-    for backend in ("reference", "cpu"):
+    for backend, relax in itertools.product(("reference", "cpu"), (False, True)):
         Q_now = Q
         energy = captured_energy(G.double(), Q_now)
         for _ in range(3):
             Q_now = subkern.topk_subspace(
-                G, rank, side="left", mode="iterate", q_prev=Q_now, backend=backend
+                G, rank, side="left", mode="iterate", q_prev=Q_now, relax=relax, backend=backend
             ).basis
             after = captured_energy(G.double(), Q_now)
             assert float(after) >= float(energy) - 1e-6
             energy = after
+
+
+def test_relaxation_pays_where_gradients_drift(backend):
+    """Two ways through the same gradients: relaxed steps stay closer to the best basis."""
+    shape = (24, 40) if is_simulated(backend) else (96, 160)
+    rank = shape[0] // 4
+    first, *rest = drifting(*shape, 0.1, count=3 if is_simulated(backend) else 8)
+    device = device_of(backend)
+    Q = subkern.topk_subspace(first.to(device), rank, mode="exact", backend=backend).basis
+    plain, relaxed = Q, Q
+    for G in rest:
+        G = G.to(device)
+        options = dict(mode="iterate", backend=backend)
+        plain = subkern.topk_subspace(G, rank, q_prev=plain, **options).basis
+        relaxed = subkern.topk_subspace(G, rank, q_prev=relaxed, relax=True, **options).basis
+    assert float(captured_energy(G, relaxed)) > float(captured_energy(G, plain)) + 1e-4
 
 
 def test_warm_starts_follow_a_drift(backend):

@@ -38,6 +38,8 @@ class _Unguarded(TorchFunctionMode):
             return args[0]
         if func is torch.Tensor.__invert__ and isinstance(args[0], FakeTensor):
             return torch.logical_not(args[0])
+        if func is torch.Tensor.contiguous and isinstance(args[0], FakeTensor):
+            return torch.clone(args[0], memory_format=torch.contiguous_format)
         if func is torch.Tensor.__getitem__ and isinstance(args[0], FakeTensor):
             return _indexed(args[0], args[1] if isinstance(args[1], tuple) else (args[1],))
         return func(*args, **(kwargs or {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from subkern.backends.composed import rsvd, topk_subspace
 from subkern.optim import _engine, _refresh
 from subkern.reference.adam import adam_
 from subkern.reference.lowrank_adam import lowrank_adam_
@@ -180,6 +181,49 @@ def test_other_first_refreshes_leave_it_to_the_ops(cuda, basis):
     run(optimizer, matrices, 1)
     op = "orthonormalize" if basis == "random" else "topk_subspace"
     assert cuda.calls[op] == len(matrices)
+
+
+OPTIONS = dict(mode="iterate", iters=2, oversample=0, relax=False, order=False, align="sign")
+OPTIONS |= dict(energy="none", out_dtype=None, seed=3, backend="cuda")
+
+
+@pytest.mark.parametrize("rank", [3, 70])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_iteration_reads_nothing(cuda, dtype, side, rank):
+    """The composed op on a batch, whose inner ops are fakes: warm, aligned, measured, cold."""
+    G = matrix(2, 120, 150, dtype=dtype)
+    k = 120 if side == "left" else 150
+    start = matrix(2, k, rank)
+    options = OPTIONS | dict(rank=rank, side=side)
+    for change in (
+        {},
+        dict(relax=True),
+        dict(align="procrustes"),
+        dict(energy="basis"),
+        dict(energy="start"),
+        dict(mode="identity"),
+    ):
+        found = topk_subspace.topk_subspace(G, start, **(options | change))
+        assert found[0].shape == start.shape
+        assert all(t.device.type == "cuda" for t in found)
+    assert topk_subspace.topk_subspace(G, None, **options)[0].shape == start.shape
+    before = cuda.calls["mm"]
+    topk_subspace.topk_subspace(G, start, **options)
+    assert cuda.calls["mm"] - before >= 8  # two products of each matrix in each iteration
+
+
+def test_small_eigenvalue_problems_read_nothing_and_wide_ones_do(cuda):
+    """Up to 64 columns they are ops of ours; above, torch.linalg.eigh looks at its result."""
+    options = OPTIONS | dict(side="left", iters=1)
+    small, large = matrix(1, 60, 90), matrix(1, 120, 150)
+    for mode in ("exact", "iterate"):
+        change = dict(mode=mode, order=True, rank=5, oversample=8)
+        topk_subspace.topk_subspace(small, None, **(options | change))
+    rsvd.rsvd(large, None, rank=5, oversample=8, iters=1, seed=0, backend="cuda")
+    for change in (dict(mode="exact", rank=5), dict(order=True, rank=70)):
+        with pytest.raises(HostWaits, match="_linalg_eigh"):
+            topk_subspace.topk_subspace(large, None, **(options | change))
 
 
 def test_streams(cuda, monkeypatch):

@@ -32,17 +32,22 @@ def product(A: Tensor, B: Tensor) -> Tensor:
         if A.dtype == torch.float32:
             torch.mm(A[i], B[i], out=out[i])
         else:
-            out[i] = torch.mm(A[i], B[i].to(A.dtype), out_dtype=torch.float32)
+            torch.mm(A[i], B[i].to(A.dtype), out_dtype=torch.float32, out=out[i])
+    return out
+
+
+def product64(A: Tensor, B: Tensor) -> Tensor:
+    """A B of float64 matrices, one at a time for the same reason."""
+    out = A.new_empty((A.shape[0], A.shape[1], B.shape[2]))
+    for i in range(A.shape[0]):
+        torch.mm(A[i], B[i], out=out[i])
     return out
 
 
 def gram64(Z: Tensor) -> Tensor:
     """Z^T Z per matrix, summed in float64."""
-    out = Z.new_empty((Z.shape[0], Z.shape[2], Z.shape[2]), dtype=torch.float64)
-    for i in range(Z.shape[0]):
-        wide = Z[i].double()
-        torch.mm(wide.T, wide, out=out[i])
-    return out
+    Z = Z.double()
+    return product64(Z.mT, Z)
 
 
 def eigenpairs(T: Tensor, ok: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -75,10 +80,11 @@ class Matrix:
             thin factors: X is neither copied nor scaled.
         rows: length of each side.
         backend: whose small factorizations are called.
+        squares: (b,) ||X||_F^2 of what is here, not scaled, float64.
     """
 
-    def __init__(self, X: Tensor, scale: Tensor, backend: str) -> None:
-        self.X, self.scale, self.backend = X, scale, backend
+    def __init__(self, X: Tensor, scale: Tensor, backend: str, squares: Tensor) -> None:
+        self.X, self.scale, self.backend, self.squares = X, scale, backend, squares
         self.rows = {"left": X.shape[1], "right": X.shape[2]}
 
     def unit(self, columns: int) -> Tensor:
@@ -108,8 +114,7 @@ class Matrix:
 
     def energy(self) -> Tensor:
         """||X||_F^2, scaled, in float64."""
-        whole = self.total(squared_norms(self.X), "left")
-        return whole * self.scale.double().flatten().square()
+        return self.squares * self.scale.double().flatten().square()
 
     def norms(self, F: Tensor, side: str) -> Tensor:
         """||F||_F^2 of a factor in float64."""

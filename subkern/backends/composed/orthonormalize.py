@@ -35,6 +35,13 @@ def full_float32(device: torch.device) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = before
 
 
+def _where(keep: Tensor, value: Tensor, other: Tensor | float) -> Tensor:
+    """torch.where; the CPU may look, and copies nothing where all is kept."""
+    if keep.device.type == "cpu" and bool(keep.all()):
+        return value
+    return torch.where(keep, value, other)
+
+
 def _gram(Y: Tensor) -> Tensor:
     """Y^T Y in float64, from float64 copies of panels of rows."""
     b, m, k = Y.shape
@@ -42,14 +49,16 @@ def _gram(Y: Tensor) -> Tensor:
     G = torch.zeros(b, k, k, dtype=torch.float64, device=Y.device)
     for start in range(0, m, rows):
         panel = Y[:, start : start + rows].double()
-        G.baddbmm_(panel.mT, panel)
+        for i in range(b):  # one at a time: faster than a batch of one
+            G[i].addmm_(panel[i].T, panel[i])
     return G
 
 
 def _factor(G: Tensor, good: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """On the CPU LAPACK's Cholesky where every pivot passes, else the reference's loop."""
     if G.device.type == "cpu":
-        R, failed = torch.linalg.cholesky_ex(G, upper=True)
+        L, failed = torch.linalg.cholesky_ex(G)
+        R = L.mT
         pivots = R.diagonal(dim1=1, dim2=2).square()
         passed = pivots > threshold * G.diagonal(dim1=1, dim2=2)
         if not failed.any() and bool((passed & good).all()):
@@ -64,10 +73,10 @@ def _divided(Q: Tensor, R: Tensor, good: Tensor) -> Tensor:
     (Kahan's matrix of 72 columns: a residual of 13 times the matrix).
     """
     eye = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device).expand_as(R)
-    R = torch.where(good[:, None], R, eye).float()
+    R = _where(good[:, None], R, eye).float()
     with full_float32(Q.device):
         Q = torch.linalg.solve_triangular(R, Q, upper=True, left=False)
-    return torch.where(good[:, None], Q, 0.0)
+    return _where(good[:, None], Q, 0.0)
 
 
 def _repair(Y: Tensor, Q: Tensor, R: Tensor, good: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,9 +105,11 @@ def orthonormalize(
     b, m, k = Y.shape
     if b == 0 or k == 0:
         return reference.orthonormalize(Y, method="auto")
-    finite = torch.isfinite(Y).all(2).all(1)
-    Y = torch.where(finite[:, None, None], Y, 0).float()
-    exponent = torch.frexp(Y.abs().amax(1)).exponent.clamp(-126, 126)
+    largest = Y.abs().amax(1)  # NaN where a column has one
+    finite = torch.isfinite(largest).all(1)
+    Y = _where(finite[:, None, None], Y, 0).float()
+    largest = _where(finite[:, None], largest, 0).float()
+    exponent = torch.frexp(largest).exponent.clamp(-126, 126)
     scale = torch.ldexp(torch.ones_like(exponent, dtype=torch.float64), -exponent)
     Y = Y * scale.float()[:, None, :]
     threshold = reference.pivot_threshold(m)
@@ -108,12 +119,12 @@ def orthonormalize(
     eye = torch.eye(k, dtype=torch.float64, device=Y.device)
     wanted = torch.ones(b, dtype=torch.bool, device=Y.device)
     for _ in range(2):
-        G = torch.where(wanted[:, None, None], _gram(Q), eye)
-        G = G + torch.diag_embed((~good).double())
+        G = _where(wanted[:, None, None], _gram(Q), eye)
+        G.diagonal(dim1=1, dim2=2).add_((~good).double())
         off = (G - eye).abs().amax((1, 2)) > reference.THIRD_PASS
         step, good = factor(G, good, threshold)
-        Q = torch.where(wanted[:, None, None], _divided(Q, step, good), Q)
-        R = torch.where(wanted[:, None, None], step @ R, R)
+        Q = _where(wanted[:, None, None], _divided(Q, step, good), Q)
+        R = _where(wanted[:, None, None], step @ R, R)
         wanted = wanted & off
         if wanted.device.type == "cpu" and not wanted.any():
             break
@@ -121,5 +132,5 @@ def orthonormalize(
     Q, R = repair(Y, Q, R, good)
     info = torch.where(finite, deficient.int() * reference.DEFICIENT, reference.NONFINITE)
     R = (R / scale[:, None, :]).float()
-    Q, R = (torch.where(finite[:, None, None], X, torch.nan) for X in (Q, R))
+    Q, R = (_where(finite[:, None, None], X, torch.nan) for X in (Q, R))
     return Q.contiguous(), R.contiguous(), info.to(torch.int32)

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from subkern.backends.composed.matrix import Matrix, padded, product, widened
+from subkern.backends.composed.matrix import Matrix, padded, product, product64, small_op, widened
 from subkern.backends.composed.support import cuda_refusal
 from subkern.backends.registry import register
 from subkern.reference.topk_subspace import (
     DEFICIENT,
+    RELAX,
     RESOLUTION,
     below,
     finish,
@@ -53,37 +54,63 @@ def exact(X: Matrix, ok: Tensor, rank: int, seed: int) -> tuple[Tensor, Tensor, 
 
 
 def iterate(
-    X: Matrix, Q: Tensor, rank: int, iters: int, seed: int, *, careful: bool
+    X: Matrix, Q: Tensor, iters: int, seed: int, *, careful: bool, relax: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """(Q, deficient, energy of the start) after ``iters`` times Q <- orth(X X^T Q).
+    """(Q, deficient, the first X^T Q) after ``iters`` times Q <- orth(X X^T Q).
 
     ``careful``: orthonormalized after each half, which resolves singular values down to rounding.
-    Else Y = (X X^T + shift) Q: for a start close to the answer, half the work on thin factors.
+    Else Y = (X X^T + shift) Q: for a start close to the answer, half the work on thin factors;
+    ``relax``: which is orthonormal, as :func:`relaxed` needs it.
 
     The shift turns no singular vector. What is below it keeps its last direction, so that columns
     stay independent whatever the rank of X, and nothing has to be repaired.
     """
-    weak = incoming = right = None
+    weak = first = right = None
     for _ in range(iters):
         Z = X.down(Q)
-        captured = X.norms(Z, "right")
-        if incoming is None:
-            plain = Z.shape[2] == rank
-            incoming = captured if plain else X.norms(Z[:, :, :rank], "right")
+        if first is None:
+            first = Z
         if careful and X.rows["right"] >= Z.shape[2]:
             if right is None:
                 right = X.gaussian("right", Z.shape[2], seed + 1)
-            Z += _shift(captured.sqrt()) * right
+            Z = Z + _shift(X.norms(Z, "right").sqrt()) * right
             right, _, _ = X.orthonormal(Z, "right")
             Y = X.up(right)
             shift = _shift(X.norms(Y, "left").sqrt())
+            Y.addcmul_(shift, Q)
         else:
+            P = X.total(product(Z.mT, Z), "right")
+            shift = _shift(P.diagonal(dim1=1, dim2=2).sum(1))
             Y = X.up(Z)
-            shift = _shift(captured)
-        Y += shift * Q
+            if relax:
+                S = relaxed(P)
+                S.diagonal(dim1=1, dim2=2).sub_(shift[:, 0])
+                for i in range(len(Y)):
+                    Y[i].addmm_(Q[i], S[i], alpha=-1)
+            else:
+                Y.addcmul_(shift, Q)
         Q, R, events = X.orthonormal(Y, "left")
         weak = (R.diagonal(dim1=1, dim2=2) <= 4 * shift[:, 0]).any(1) | (events & DEFICIENT != 0)
-    return Q, weak, incoming
+    return Q, weak, first
+
+
+def relaxed(P: Tensor) -> Tensor:
+    """S of :func:`subkern.reference.topk_subspace.relaxation`, without eigenvalues."""
+    b, r, _ = P.shape
+    eye = torch.eye(r, dtype=torch.float64, device=P.device)
+    P = P.double() + FLOOR * eye
+    inverse = _inverse_root(P, eye)
+    c = RELAX * r / inverse.square().sum((1, 2)).view(b, 1, 1)
+    K = _inverse_root(eye + P / (8 * c), eye)
+    K = product64(K.mT, K)
+    K = product64(K, K)
+    return (c * (eye - product64(K, K))).float()
+
+
+def _inverse_root(P: Tensor, eye: Tensor) -> Tensor:
+    """L^-1 with L L^T = P; numbers without meaning where there is no such L."""
+    L, _ = torch.linalg.cholesky_ex(P)
+    return torch.linalg.solve_triangular(L, eye, upper=False)
 
 
 def _shift(size: Tensor) -> Tensor:
@@ -101,6 +128,7 @@ def find(
     mode: str,
     iters: int,
     oversample: int,
+    relax: bool,
     order: bool,
     align: str,
     energy: str,
@@ -108,7 +136,7 @@ def find(
     seed: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Results of the op; ``fallback`` is the basis where not ``ok``."""
-    squares = deficient = incoming = None
+    squares = deficient = first = None
     b = len(fallback)
     if mode == "identity":
         Q = X.unit(rank)
@@ -120,8 +148,9 @@ def find(
         kept = [] if previous is None else [previous]
         if fresh := width - rank * len(kept):
             kept.append(X.gaussian("left", fresh, seed))
-        careful = previous is None or order
-        Q, deficient, incoming = iterate(X, torch.cat(kept, 2), rank, iters, seed, careful=careful)
+        careful = previous is None or (order and not relax)
+        columns = torch.cat(kept, 2) if len(kept) > 1 else kept[0]
+        Q, deficient, first = iterate(X, columns, iters, seed, careful=careful, relax=relax)
         if order or width > rank:
             squares, V = X.ritz(Q, ok, rank)
             Q, deficient = product(Q, V), below(squares, (RESOLUTION * EPS) ** 2)
@@ -130,7 +159,8 @@ def find(
     if energy != "none":
         whole = X.energy()
         if energy == "start" and previous is not None:
-            share = X.norms(X.down(previous), "right") if incoming is None else incoming
+            Z = X.down(previous) if first is None else first[:, :, :rank]
+            share = X.norms(Z, "right")
         elif squares is None:
             share = X.norms(X.down(Q), "right")
         else:
@@ -161,9 +191,9 @@ def topk_subspace(
     **options: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """See :func:`subkern.ops.topk_subspace`."""
-    whole = widened(G if side == "left" else G.mT)
-    largest = largest_magnitude(whole).float()
-    X = Matrix(whole, power_of_two(largest), backend)
+    largest, squares, _ = small_op("scan", backend, G).unbind(1)
+    largest = largest.float()
+    X = Matrix(widened(G if side == "left" else G.mT), power_of_two(largest), backend, squares)
     finite = largest < float("inf")
     previous = None if q_prev is None else q_prev.float()
     if previous is not None:

@@ -1,5 +1,6 @@
 """Which backend serves a call: order, forcing, errors, one log line, isolation of contexts."""
 
+import contextlib
 import logging
 import threading
 from contextvars import copy_context
@@ -150,6 +151,23 @@ def test_forced_but_without_a_kernel(toy):
         match="toy: backend 'cuda' was asked for but has no kernel for toy",
     ):
         run(explicit="cuda")
+
+
+@pytest.mark.parametrize("how", ["context", "environment"])
+def test_a_forced_backend_may_be_forgotten_where_it_has_no_kernel(toy, monkeypatch, how):
+    add, served = toy
+    add("reference")
+    add("cpu")
+    for name in ("triton", "reference"):
+        if how == "environment":
+            monkeypatch.setenv("SUBKERN_BACKEND", name)
+        with subkern.backend(name) if how == "context" else contextlib.nullcontext():
+            with registry.unless_absent(OP):
+                run()
+            if name == "triton":
+                with pytest.raises(BackendUnavailableError):
+                    run()
+    assert served == ["cpu", "reference"]
 
 
 @pytest.mark.parametrize("name", ["CPU", "gpu", "reference ", ""])

@@ -80,6 +80,20 @@ def backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
+@contextlib.contextmanager
+def unless_absent(op: str) -> Iterator[None]:
+    """Forget a forced backend that has no kernel for ``op`` at all: the device's order decides."""
+    name = _asked_for(None)
+    if name is None or (op, name) in _table:
+        yield
+        return
+    token = _forced.set("")
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
 def register(
     op: str, name: str, can_serve: Callable[..., str | None], *, composed: bool = False
 ) -> Callable:
@@ -103,7 +117,7 @@ def _asked_for(explicit: str | None) -> str | None:
     if explicit is not None:
         return _check_name(explicit, "backend=")
     if (context := _forced.get()) is not None:
-        return context
+        return context or None
     if environment := os.environ.get("SUBKERN_BACKEND"):
         return _check_name(environment, "SUBKERN_BACKEND")
     return None

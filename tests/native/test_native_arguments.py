@@ -166,6 +166,11 @@ def test_call_counts():
         "lowrank_project",
         "lowrank_update",
         "adam",
+        "eigh_small",
+        "gram",
+        "orthonormalize",
+        "scan",
+        "svd_small",
     }
     run_adam(adam_inputs([5], FP32), FP32)
     run_moments(moments_inputs(1, 6, 10, 3, 1, FP32), 1, 0)
@@ -177,7 +182,7 @@ def test_call_counts():
     with pytest.raises(ValueError, match="threads"):
         run_adam(adam_inputs([5], FP32), FP32, threads=0)
     grown = {name: count - before[name] for name, count in _C.call_counts().items()}
-    assert grown == {
+    assert {name: count for name, count in grown.items() if count} == {
         "lowrank_adam_moments": 1,
         "lowrank_adam_apply": 1,
         "adam": 1,

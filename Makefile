@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine with Python, make and a C++ compiler:
 #   make pretrain   the main job        make test   the whole suite
-# Variables: PYTHON, VENV, TORCH, MAX_JOBS; METHODS, SEEDS, STEPS (pretrain); ARGS (any command).
+# Variables: PYTHON, VENV, TORCH, MAX_JOBS; JOBS (test); METHODS, SEEDS, STEPS (pretrain); ARGS (any command).
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,6 +9,7 @@ EXTRAS ?= examples,bench,test,lint
 PEERS ?= galore-torch==1.0 fira==1.0.2
 TRITON_36 ?= triton==3.6.0
 MAX_JOBS ?= 2
+JOBS ?= 2
 METHODS ?=
 SEEDS ?=
 STEPS ?=
@@ -59,8 +60,8 @@ pretrain: venv ## Pretrain a small Llama with every method: table and plot (METH
 	$(BIN)/python examples/pretrain_llama.py $(if $(METHODS),--methods $(METHODS)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS)) $(ARGS)
 
-test: venv ## Run the whole test suite (ARGS)
-	$(BIN)/python -m pytest $(ARGS)
+test: venv ## Run the whole test suite, in two processes (JOBS, ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 bench: venv ## Run the benchmarks (ARGS)
 	$(BIN)/python -m subkern bench $(ARGS)

@@ -19,6 +19,7 @@ from sktest.backends import (  # noqa: F401  (a plugin: pytest finds these by na
     backend,
     pytest_sessionfinish,
     pytest_terminal_summary,
+    pytest_testnodedown,
 )
 from sktest.gpu import pytest_collection_modifyitems  # noqa: F401  (a plugin as well)
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from sktest.backends import count_reasons, missing_paths
+from sktest.backends import count_reasons
 from sktest.guard import LAYOUTS, SENTINEL, Guard
 from sktest.snapshot import same, snapshot
 from sktest.tolerance import assert_close, assert_within, limit, relative_bound, unit_roundoff
@@ -138,19 +138,6 @@ def test_count_reasons():
     assert count_reasons(reports) == {"a": 2, "b": 1}
 
 
-@pytest.mark.parametrize(
-    ("skipped", "environment", "missing"),
-    [
-        ({"cpu", "triton"}, {"CI": "true"}, {"cpu", "triton"}),
-        ({"reference"}, {"CI": "1"}, {"reference"}),
-        ({"another"}, {"CI": "true"}, set()),
-        ({"cpu"}, {}, set()),
-    ],
-)
-def test_missing_paths(skipped, environment, missing):
-    assert missing_paths(skipped, environment) == missing
-
-
 INNER = """
 from subkern import doctor
 from subkern.backends import BackendUnavailableError, registry
@@ -163,21 +150,41 @@ registry.register("adam", "cpu", refuse)(print)
 """
 
 
-@pytest.mark.parametrize("ci", ["true", ""])
-def test_a_run_without_the_cpu_path(tmp_path, ci):
-    """Skips with the registry's words, counts them, and fails in CI alone."""
+# A backend that must be there and is not; parts of a bound, by tests that two workers share.
+INNER_TEST = """
+import pytest
+from sktest import linalg
+
+OP = "adam"
+
+def test_it(backend): pass
+
+@pytest.mark.parametrize("used", [0.25, 0.5])
+def test_bound(used): linalg.remember("gap", "graded", used, f"matrix {used}")
+"""
+
+
+@pytest.mark.parametrize(("ci", "workers"), [("", 0), ("true", 0), ("true", 2)])
+def test_a_run_without_the_cpu_path(tmp_path, ci, workers):
+    """Skips with the registry's words and counts them; fails in CI alone, with workers as well."""
     support = Path(__file__).parent / "support"
     (tmp_path / "conftest.py").write_text(
         f"import sys; sys.path.insert(0, {str(support)!r})\n{INNER}"
     )
-    (tmp_path / "test_inner.py").write_text("OP = 'adam'\ndef test_it(backend): pass\n")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", tmp_path]
-    environment = {k: v for k, v in os.environ.items() if k not in ("CI", "PYTEST_ADDOPTS")}
+    (tmp_path / "test_inner.py").write_text(INNER_TEST)
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider"]
+    inner = [f"test_inner.py::{name}" for name in ("test_it[cpu]", "test_bound")]
+    command += ["--rootdir", str(tmp_path), "-n", str(workers), *inner]
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "CI" and not name.startswith("PYTEST_")
+    }
     environment |= {"CI": ci, "PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run(
-        [*command, tmp_path], capture_output=True, text=True, env=environment, cwd=tmp_path
-    )
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert "needs a machine that is not here" in done.stdout, done.stdout + done.stderr
-    assert "skips per reason" in done.stdout
-    assert ("FAILED: the cpu path was skipped" in done.stdout) == bool(ci)
+    assert ("skips per reason" in done.stdout) != bool(ci)
+    assert ("Failed: the cpu path: " in done.stdout) == bool(ci)
     assert done.returncode == (1 if ci else 0)
+    assert "50.0%  gap (graded): matrix 0.5" in done.stdout
+    assert "25.0%" not in done.stdout

@@ -20,7 +20,6 @@ def one_thread(clean_slate):
 @pytest.fixture(params=["reference", "cpu"])
 def backend(request):
     if (reason := backends.refusal(OP, request.param)) is not None:
-        request.config.stash.setdefault(backends._SKIPPED, set()).add(request.param)
-        pytest.skip(reason)
+        backends.skip(request.param, reason)
     with subkern.backend(request.param):
         yield request.param

@@ -8,7 +8,9 @@ files, one folder per user.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import functools
 import hashlib
 import importlib.util
@@ -17,7 +19,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -79,8 +81,16 @@ def _digest(*parts: str | bytes) -> str:
     return whole.hexdigest()[:24]
 
 
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """One process at a time builds what has this name; the next one finds it done."""
+    with open(cache_folder() / f".{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _make(target: Path, command: Sequence[str | Path]) -> Path:
-    """Runs ``command -o target`` unless the target is there; two processes may race for it."""
+    """Runs ``command -o target`` unless the target is there."""
     if not target.exists():
         target.parent.mkdir(exist_ok=True)
         unfinished = target.with_name(f".{os.getpid()}-{target.name}")
@@ -124,13 +134,14 @@ def build(
         includes = [f"-I{folder}" for folder in folders]
         return _make(target, ["g++", *flags, *includes, "-x", "c++", "-c", source])
 
-    with ThreadPoolExecutor(JOBS) as pool:
-        objects = list(pool.map(compiled, paths))
-    folder = cache / _digest(*map(str, objects))
-    if sanitize is not None:
-        return _make(folder / name, ["g++", *flags, *objects])
-    suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    return _make(folder / f"{name}{suffix}", ["g++", *flags, "-shared", *objects])
+    with _alone(name):
+        with ThreadPoolExecutor(JOBS) as pool:
+            objects = list(pool.map(compiled, paths))
+        folder = cache / _digest(*map(str, objects))
+        if sanitize is not None:
+            return _make(folder / name, ["g++", *flags, *objects])
+        suffix = sysconfig.get_config_var("EXT_SUFFIX")
+        return _make(folder / f"{name}{suffix}", ["g++", *flags, "-shared", *objects])
 
 
 def load(path: Path) -> ctypes.CDLL:

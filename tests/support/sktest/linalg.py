@@ -38,6 +38,12 @@ def eps_of(g: Gallery) -> float:
     return 2.0**-52 if g.batch.dtype == torch.float64 else 2.0**-23
 
 
+def remember(quantity: str, family: str, used: float, name: str) -> None:
+    """Keeps the largest part of a bound that was used up, and by which matrix."""
+    if used >= worst.get((quantity, family), (0.0, ""))[0]:
+        worst[quantity, family] = used, name
+
+
 def assert_bounded(quantity: str, values: Tensor, bounds: Tensor | float, g: Gallery) -> None:
     """Every value is at most its bound; a NaN is not. Remembers the largest part used up."""
     values = values.double().cpu()
@@ -46,8 +52,7 @@ def assert_bounded(quantity: str, values: Tensor, bounds: Tensor | float, g: Gal
     used = torch.where(values == 0, 0.0, values / bounds).nan_to_num(nan=math.inf)
     shape = "x".join(map(str, g.batch.shape[1:]))
     for i, (name, family) in enumerate(zip(g.names, g.families, strict=True)):
-        if float(used[i]) >= worst.get((quantity, family), (0.0, ""))[0]:
-            worst[quantity, family] = float(used[i]), f"{name} {shape}"
+        remember(quantity, family, float(used[i]), f"{name} {shape}")
     bad = (used > 1).nonzero().flatten().tolist()
     if bad:
         bad.sort(key=lambda i: -float(used[i]))

@@ -6,6 +6,7 @@ python bench/small_calls.py [--device cuda] [--backends triton cuda]
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
@@ -82,21 +83,39 @@ LINALG = {
 }
 
 
+# Products in float32 on every device, so that backends can be compared.
+PRODUCTS: tuple[tuple[str, tuple[int, ...], dict[str, Any]], ...] = (
+    ("gram", (2, 131, 65), {"side": "right"}),
+    ("gram", (2, 131, 65), {"side": "left"}),
+    ("gram", (3, 65, 17), {"accumulate": "fp64"}),
+    ("polar", (2, 65, 131), {"dtype": torch.float32}),
+    ("polar", (65, 33), {"preset": "orthogonal"}),
+    ("tsqr", (131, 17), {"method": "tree"}),
+)
+
+
 def linalg_calls(device: str) -> Iterator[tuple[str, torch.dtype, Call]]:
     """The same for linear algebra, whose results are unique by their rules of signs."""
     for op, shapes in LINALG.items():
         for shape in shapes:
             name = f"{op} {'x'.join(map(str, shape))}"
-            yield name, torch.float32, _linalg(op, shape, device)
+            options = {"return_r": True} if op == "orthonormalize" else {}
+            yield name, torch.float32, _linalg(op, shape, options, device)
     yield "topk_subspace 65x131", torch.float32, _topk(device)
+    for op, shape, options in PRODUCTS:
+        words = " ".join(str(value) for value in options.values())
+        yield (
+            f"{op} {'x'.join(map(str, shape))} {words}",
+            torch.float32,
+            _linalg(op, shape, options, device),
+        )
 
 
-def _linalg(op: str, shape: tuple[int, ...], device: str) -> Call:
+def _linalg(op: str, shape: tuple[int, ...], options: dict[str, Any], device: str) -> Call:
     def call(backend: str) -> torch.Tensor:
         A = _random(torch.Generator().manual_seed(sum(shape)), *shape).to(device)
         if op == "eigh_small":
             A = A + A.mT
-        options = {"return_r": True} if op == "orthonormalize" else {}
         found = getattr(subkern, op)(A, backend=backend, **options)
         results = found if isinstance(found, tuple) else (found,)
         return torch.cat([result.float().flatten() for result in results])

@@ -3,16 +3,19 @@
 from subkern.bench import (
     adam,
     eigh_small,
+    gram,
     lowrank_adam,
     lowrank_adam_gpu,
     orthonormalize,
+    polar,
     rsvd,
     svd_small,
     topk_subspace,
+    tsqr,
 )
 from subkern.bench.registry import Case
 
-LINALG = (svd_small, orthonormalize, topk_subspace, eigh_small, rsvd)
+LINALG = (svd_small, orthonormalize, topk_subspace, eigh_small, rsvd, polar, gram, tsqr)
 
 
 def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:

@@ -4,7 +4,7 @@ Floors on a CPU hold for one thread, so that each competitor has its own thread 
 of two threads stand beside those of one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -112,6 +112,8 @@ def competitors(
     *,
     two_threads: bool = False,
     notes: Mapping[str, str] | None = None,
+    once: Collection[str] = (),
+    capturable: bool = True,
 ) -> Setup:
     """Ours and the baselines on one input; on a CPU at one thread, and ours at two.
 
@@ -123,25 +125,27 @@ def competitors(
         where: Device of the tensors.
         two_threads: Whether the batch is large enough to be shared.
         notes: Remarks on the baselines.
+        once: Baselines that are too slow to be called again and again.
+        capturable: Whether a CUDA graph may hold ours.
     """
     notes = notes or {}
     backend, why = serving(probe, where)
     on_cpu = torch.device(where).type == "cpu"
     one: dict[str, Any] = {"threads": 1} if on_cpu else {}
     call = partial(op, backend=backend)
+    ours: dict[str, Any] = {"errors": errors, "held": True, "backend": backend}
     made: dict[str, Callable[[], Variant | Absent]] = {
         "subkern": partial(
-            competitor, "subkern", call, errors, held=True, backend=backend, note=why, **one
+            competitor, "subkern", call, note=why, capturable=capturable, **ours, **one
         )
     }
     for name, peer in peers.items():
         made[name] = partial(
-            competitor, name, peer, errors, note=notes.get(name, ""), capturable=False, **one
-        )
+            competitor, name, peer, errors, once=name in once, note=notes.get(name, ""),
+            capturable=False, **one,
+        )  # fmt: skip
     if on_cpu and two_threads:
-        made["subkern-2"] = partial(
-            competitor, "subkern-2", call, errors, held=True, backend=backend, threads=2
-        )
+        made["subkern-2"] = partial(competitor, "subkern-2", call, threads=2, **ours)
         for name, peer in peers.items():
             made[f"{name}-2"] = partial(competitor, f"{name}-2", peer, errors, threads=2)
     return Setup(list(attempt(made)))

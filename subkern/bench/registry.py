@@ -116,7 +116,8 @@ class Case:
         rank: 0 where there is none.
         batch: Matrices of a call.
         energy_against: Variants of which ours must capture no less; without any, ours must
-            capture a fixed share of the best.
+            capture a fixed share of the best. None: energies are shown, not judged.
+        energy_variant: Whose energy is judged; that of the case's own when empty.
     """
 
     name: str
@@ -131,7 +132,8 @@ class Case:
     targets: tuple[Target | Budget, ...] = ()
     rank: int = 0
     batch: int = 1
-    energy_against: tuple[str, ...] = ()
+    energy_against: tuple[str, ...] | None = ()
+    energy_variant: str = ""
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

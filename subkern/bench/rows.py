@@ -119,12 +119,12 @@ def judge(
     for row in rows:
         verdicts = []
         # Of a case that refreshes now and then, the average stands for the quality of its basis.
-        judged = row.variant == case.ours and row.kind == ("amortised" if case.gap else "step")
-        if judged and row.energy is not None:
-            if case.energy_against:
-                peers = case.energy_against
-                verdicts += [energy_against(row.energy, p, energies.get(p)) for p in peers]
-            else:
+        kind = "amortised" if case.gap else "step"
+        judged = row.kind == kind and row.variant == (case.energy_variant or case.ours)
+        peers = case.energy_against
+        if judged and row.energy is not None and peers is not None:
+            verdicts += [energy_against(row.energy, p, energies.get(p)) for p in peers]
+            if not peers:
                 verdicts.append(energy_verdict(row.energy))
         for target in case.targets:
             if target.kind == row.kind and (target.variant or case.ours) == row.variant:

@@ -270,7 +270,8 @@ def _case(
         flops=flops,
         targets=tuple(bounds),
         rank=rank,
-        energy_against=("svd-lowrank",),
+        energy_against=("svd-lowrank",) if drift == FLOOR_DRIFT else None,
+        energy_variant=MATCHED,
     )
 
 

@@ -6,11 +6,14 @@ from sktest.fake_cuda import FakeCuda
 
 from subkern.bench import (
     eigh_small,
+    gram,
     linalg_table,
     orthonormalize,
+    polar,
     rsvd,
     svd_small,
     topk_subspace,
+    tsqr,
 )
 from subkern.bench.cases import all_cases
 from subkern.bench.device import CudaDevice
@@ -120,6 +123,12 @@ def test_costs_by_hand():
     nbytes, flops = topk_subspace.iterate_cost(2, 3, 1, "bf16")
     assert nbytes == 2 * (12 + 6 + 4)
     assert flops == 24
+    # X 2x3 read, G written; half of 2 * 12, twice in float64.
+    assert gram.cost(2, 3, "left", "fp32", "bf16") == (2 * 6 + 4 * 4, 12)
+    assert gram.cost(3, 2, "right", "fp64", "fp32") == (4 * (6 + 4), 24)
+    # Five steps of X X' and two products with its like; X read, Q written in float32.
+    assert polar.cost(3, 2, "direction", "bf16") == (6 * (2 + 4), 5 * (24 + 16 + 24))
+    assert tsqr.cost(6, 2) == (4 * 2 * 36, 2 * 2 * 96)
 
 
 SMALL = {
@@ -127,7 +136,14 @@ SMALL = {
     "svd_small": (lambda: svd_small.gpu_cases("cpu", [(3, 12, 4, 1.0)])[0], "linalg-svd"),
     "eigh_small": (lambda: eigh_small.gpu_cases("cpu", [(3, 5)])[0], "linalg-eigh"),
     "rsvd": (lambda: rsvd.gpu_cases("cpu", [(40, 60, 5)])[0], "svd-lowrank"),
-}
+    "gram": (lambda: gram.gpu_cases("cpu", [(24, 40, "left", "fp32", "bf16")])[0], "mm-widened"),
+    "gram-fp64": (lambda: gram.gpu_cases("cpu", [(40, 24, "right", "fp64", "fp32")])[0], "mm"),
+    "polar": (lambda: polar.gpu_cases("cpu", [(24, 60, "direction", "bf16", 9.0)])[0], "eager"),
+    "polar-orthogonal": (
+        lambda: polar.gpu_cases("cpu", [(30, 24, "orthogonal", "fp32", None)])[0], "linalg-svd",
+    ),
+    "tsqr": (lambda: tsqr.gpu_cases("cpu", [(60, 8)])[0], "linalg-qr"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("op", SMALL)
@@ -151,7 +167,15 @@ def test_a_warm_step_reports_energies_and_iterations():
     assert matched.status == "ok", matched.note
     assert matched.note.startswith("iterations to match svd-lowrank: ")
     assert matched.energy >= found["svd-lowrank"].energy
-    assert "svd-lowrank's" in found["subkern"].targets
+    # Only shown: floors, and the energy they hold at, are those of a slow drift.
+    assert not any("captures" in row.targets for row in found.values())
+
+
+def test_energy_is_judged_where_the_floors_are():
+    (case,) = topk_subspace.gpu_cases("cpu", [(48, 80, 8, 0.1, None)], [])
+    found, _ = _rows(case)
+    assert "svd-lowrank's" in found["subkern-matched"].targets
+    assert "captures" not in found["subkern"].targets
 
 
 def test_the_exact_basis_captures_the_best():

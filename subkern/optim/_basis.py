@@ -38,7 +38,8 @@ def refresh_basis(
 
     Args:
         kind: "svd" (exact), "gram" (exact, from the Gram matrix), "rsvd" (randomized), "warm"
-            (power iteration from ``previous``, rsvd when there is none), "random" (of the seed).
+            (over-relaxed power iteration from ``previous``, rsvd when there is none), "random" (of
+            the seed).
         G: gradient, m x n.
         rank: columns of the basis, at most min(m, n).
         side: "left", "right" or "full".

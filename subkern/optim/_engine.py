@@ -33,8 +33,9 @@ class LowRankOptimizer(torch.optim.Optimizer):
 
     Further group keys, each also a keyword of the constructor that sets the default:
 
-    - ``basis``: "warm" (randomized first, then two power iterations from the last basis),
-      "rsvd", or "svd" (exact, as published);
+    - ``basis``: "warm" (randomized first, then two over-relaxed power iterations from the last
+      basis: ``topk_subspace(..., relax=True)``), "rsvd", "gram" (exact, from the Gram matrix),
+      "svd" (exact, as published), or "random" (of the seed, whatever the gradient);
     - ``basis_dtype``: storage of the basis, None for the parameter's dtype;
     - ``states``: "fp32" moments, or "reference" (the parameter's dtype, as published);
     - ``phase``: "reference" refreshes on calls 1, gap + 1, ...; "staggered" spreads the refreshes

@@ -39,7 +39,8 @@ COLORS = {
     "torch.svd_lowrank": "#d95f02",
     "topk_subspace, exact": "#1b9e77",
     "topk_subspace, cold": "#66a61e",
-    "topk_subspace, warm": "#e7298a",
+    "topk_subspace, warm": "#f4a6cf",
+    "topk_subspace, warm, relax": "#e7298a",
 }
 PAGE, MARKER = ROOT / "docs" / "subspaces.md", "subspaces: table"
 
@@ -104,10 +105,11 @@ def ways(before, G, rank):
     for count in (0, *SWEEP):
         found["torch.svd_lowrank", f"niter={count}"] = lambda count=count: lowrank(count)
     for count in SWEEP:
-        found["topk_subspace, cold", f"iters={count}"] = ours(mode="iterate", iters=count)
-        found["topk_subspace, warm", f"iters={count}"] = ours(
-            mode="iterate", iters=count, q_prev=q_prev
-        )
+        setting, options = f"iters={count}", dict(mode="iterate", iters=count)
+        found["topk_subspace, cold", setting] = ours(**options)
+        found["topk_subspace, warm", setting] = ours(q_prev=q_prev, **options)
+        # As the optimizers refresh, with iters=2.
+        found["topk_subspace, warm, relax", setting] = ours(q_prev=q_prev, relax=True, **options)
     return found
 
 

@@ -28,4 +28,6 @@ def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
         return [*lowrank_adam.cases(quick), *adam.cases(quick), *small]
     first, later = lowrank_adam_gpu.cases(quick, device)
     small = [case for op in LINALG for case in op.gpu_cases(device)]
-    return [*first, *small, *adam.gpu_cases(device), *later]
+    judged = [case for case in small if case.targets]
+    shown = [case for case in small if not case.targets]
+    return [*first, *judged, *adam.gpu_cases(device), *shown, *later]

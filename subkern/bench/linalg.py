@@ -32,6 +32,14 @@ def normal_batch(batch: int, m: int, n: int, dtype: str, where: str, seed: int =
     return made.to(where, DTYPES[dtype])
 
 
+def one_by_one(where: str, m: int, n: int) -> bool:
+    """Whether torch.linalg on a GPU factors a batch matrix after matrix, for seconds a call.
+
+    The library's batched Jacobi kernels end at 32 x 32.
+    """
+    return torch.device(where).type != "cpu" and max(m, n) > 32
+
+
 def competitor(
     name: str,
     call: Call,

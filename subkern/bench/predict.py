@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 
-from subkern.bench import lowrank_adam, lowrank_adam_gpu, pages, predict_kernels
+from subkern.bench import gram, lowrank_adam, lowrank_adam_gpu, pages, predict_kernels
 from subkern.bench.cases import all_cases
 from subkern.bench.lowrank_adam import RULES
 from subkern.bench.registry import DTYPES, Case
 from subkern.bench.targets import Budget
-from subkern.triton_kernels.configs import CACHE_RATE
+from subkern.triton_kernels.configs import CACHE_RATE, symmetric_tile
 
 # Assumed of an H100 SXM: a copy (read and written), what the L2 cache moves, the bf16 product. The
 # rate of fp32 is its datasheet's, without tensor cores.
@@ -41,6 +41,10 @@ STEP_OPTIONS = dict(
 LINALG_COLUMNS = (
     "case", "floor, ms (predicted)", "bound by", "budget, ms (goal)", "budget / floor",
     "blocks per SM", "waves", "one launch, ms (predicted)",
+)  # fmt: skip
+GRAM_COLUMNS = (
+    "case", "tile", "tiles", "floor, ms (predicted)", "cache, ms (predicted)",
+    "one launch, ms (predicted)", "whole product at peak, ms (predicted)",
 )  # fmt: skip
 
 
@@ -222,10 +226,30 @@ def linalg_table() -> list[str]:
     return lines
 
 
+def gram_table() -> list[str]:
+    """Symmetric products by Triton: half of the tiles, each reads both of its operands."""
+    lines = [f"| {' | '.join(GRAM_COLUMNS)} |", f"|{'---|' * len(GRAM_COLUMNS)}"]
+    for case in all_cases(device="cuda"):
+        if case.op != gram.OP or "fp64" in case.name:
+            continue  # float64 sums are torch's product
+        side, depth = sorted(map(int, case.shape.split("x")))
+        item = DTYPES[case.dtype].itemsize
+        tile = symmetric_tile(side, item, True)
+        rows = math.ceil(side / tile.m)
+        tiles = rows * (rows + 1) // 2
+        cache = tiles * 2 * tile.m * depth * item / CACHE_RATE
+        floor = floor_s(case.bytes, case.flops, case.dtype)
+        cells = [case.name, f"{tile.m}x{tile.m}", str(tiles), _ms(floor), _ms(cache)]
+        cells += [_ms(max(floor, cache)), _ms(2 * case.flops / RATES[case.dtype])]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 SECTIONS: dict[str, Callable[[], list[str]]] = {
     "floors": floors,
     "stages": stage_table,
     "linalg": linalg_table,
+    "gram": gram_table,
     "triton": predict_kernels.triton_table,
     "nvcc": predict_kernels.nvcc_table,
 }

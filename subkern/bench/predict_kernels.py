@@ -50,6 +50,12 @@ def _adam_call(m: int, n: int) -> None:
     adam_([W], [G], [M], [V], [torch.zeros(())], [torch.zeros(())], lr=0.01, backend="triton")
 
 
+def _gram_call(m: int, n: int, dtype: torch.dtype) -> None:
+    from subkern.ops import gram
+
+    gram(torch.empty(m, n, dtype=dtype), side="left", backend="triton")
+
+
 def triton_table() -> list[str]:
     """Every Triton kernel as the steps of the cases launch it."""
     try:
@@ -61,7 +67,7 @@ def triton_table() -> list[str]:
     from subkern.bench.machine_code import compile_jobs, record
 
     lines = [
-        f"Triton {release}, sm_{CAPABILITY}, bf16, rank {RANK}:",
+        f"Triton {release}, sm_{CAPABILITY}, bf16 unless it says fp32, rank {RANK}:",
         "",
         f"| {' | '.join(TRITON_COLUMNS)} |",
         f"|{'---|' * len(TRITON_COLUMNS)}",
@@ -72,6 +78,10 @@ def triton_table() -> list[str]:
         for rule in ("galore", "fira")
     }
     calls |= {f"adam {m}x{n}": partial(_adam_call, m, n) for m, n in SHAPES[:1]}
+    for m, n in SHAPES:
+        calls[f"gram left {m}x{n}"] = partial(_gram_call, m, n, torch.bfloat16)
+    m, n = SHAPES[0]
+    calls[f"gram left {m}x{n} fp32"] = partial(_gram_call, m, n, torch.float32)
     labels, jobs = [], []
     for label, call in calls.items():
         found = record(call)

@@ -58,7 +58,7 @@ def iterate_cost(m: int, n: int, rank: int, dtype: str) -> tuple[int, int]:
     return nbytes, 4 * m * n * r
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def gradients(m: int, n: int, drift: float) -> tuple[Tensor, ...]:
     """The gradients that the basis follows, and the one of the timing."""
     return tuple(drifting(m, n, drift, count=FOLLOWED + 1))

@@ -105,6 +105,13 @@ def test_the_exact_basis_has_its_budget_over_gram_and_eigh():
     assert found == {("gram-eigh", ""): 1.2}
 
 
+def test_on_a_gpu_cases_with_budgets_come_first():
+    small = [c for c in all_cases(device="cuda") if c.op not in ("lowrank_adam", "adam")]
+    judged = [bool(case.targets) for case in small]
+    assert judged == sorted(judged, reverse=True)
+    assert 0 < sum(judged) < len(judged)
+
+
 def test_names_are_unique_and_costs_positive():
     for device in ("cpu", "cuda"):
         cases = all_cases(device=device)

@@ -136,6 +136,12 @@ def test_the_second_threads_target_is_judged_on_its_own_row():
     assert second.targets_missed == 1
 
 
+def test_slow_baselines_of_a_gpu_are_called_once():
+    assert linalg.one_by_one("cuda", 2048, 8)
+    assert not linalg.one_by_one("cuda", 32, 32)
+    assert not linalg.one_by_one("cpu", 2048, 8)
+
+
 def test_targets_of_a_batch():
     cpu = linalg.targets(3.0, "linalg-qr", 256, where="cpu")
     assert [(t.baseline, t.bound, t.variant) for t in cpu] == [

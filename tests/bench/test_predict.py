@@ -15,7 +15,7 @@ from subkern.bench.lowrank_adam import step_bytes
 PAGE = Path(__file__).parents[2] / "docs" / "gpu.md"
 
 
-@pytest.mark.parametrize("name", ["floors", "stages", "linalg"])
+@pytest.mark.parametrize("name", ["floors", "stages", "linalg", "gram"])
 def test_the_page_is_what_the_command_writes(name):
     found = predict.section_of(PAGE.read_text(), name)
     assert found == "\n".join(predict.SECTIONS[name]()), "python -m subkern.bench.predict --write"
@@ -53,7 +53,12 @@ def test_the_nvcc_table_is_what_the_compiler_says():
 def test_the_page_calls_its_times_predicted():
     page = PAGE.read_text()
     assert "**Nothing on this page was measured.**" in page
-    for line in predict.floors()[0], predict.stage_table()[0], predict.linalg_table()[0]:
+    for line in (
+        predict.floors()[0],
+        predict.stage_table()[0],
+        predict.linalg_table()[0],
+        predict.gram_table()[0],
+    ):
         assert "predicted" in line
 
 

@@ -6,7 +6,10 @@
 #include <vector>
 
 #include "subkern/cuda/adam.h"
+#include "subkern/cuda/eigh_small.h"
 #include "subkern/cuda/lowrank_adam.h"
+#include "subkern/cuda/orthonormalize.h"
+#include "subkern/cuda/svd_small.h"
 
 extern "C" void sk_emu_set_seed(uint64_t seed);
 
@@ -111,6 +114,60 @@ int64_t run_moments(int64_t rows, int64_t cols, int axis, Rule rule, Dtype dtype
   return launches;
 }
 
+// Matrices for the decompositions: the second is all zeros, so that repair and completion run too.
+Buffer matrices(int64_t rows, int64_t cols, Dtype dtype, int offset) {
+  const int64_t item = dtype == kFloat32 ? 4 : 2, count = rows * cols;
+  Buffer buffer(2 * count * item, offset * item, 0.0f);
+  uint32_t state = 1;
+  for (int64_t i = 0; i < count; ++i) {
+    state = state * 1664525u + 1013904223u;
+    const float x = static_cast<float>(state >> 8) * 0x1p-23f - 1.0f;
+    uint32_t bits;
+    std::memcpy(&bits, &x, 4);
+    if (dtype == kFloat32) {
+      buffer.at<float>()[i] = x;
+    } else {
+      buffer.at<uint16_t>()[i] = static_cast<uint16_t>(bits >> 16);
+    }
+  }
+  return buffer;
+}
+
+int64_t run_svd(int64_t m, int64_t n, Dtype dtype, int offset) {
+  const int64_t k = m < n ? m : n;
+  const Buffer A = matrices(m, n, dtype, offset);
+  const Buffer U(2 * m * k * 4), S(2 * k * 4), Vh(2 * k * n * 4), info(2 * 4);
+  int64_t launches = 0;
+  expect(cuda_svd_small({A.at<void>(), dtype, 2, m, n, m * n, n, 1, U.at<float>(), S.at<float>(),
+                         Vh.at<float>(), info.at<int32_t>()},
+                        {0, nullptr}, &launches));
+  return launches;
+}
+
+int64_t run_eigh(int64_t n, Dtype dtype, int offset) {
+  const Buffer C = matrices(n, n, dtype, offset);
+  const Buffer w(2 * n * 4), V(2 * n * n * 4), info(2 * 4);
+  int64_t launches = 0;
+  expect(cuda_eigh_small(
+      {C.at<void>(), dtype, 2, n, n * n, n, 1, w.at<float>(), V.at<float>(), info.at<int32_t>()},
+      {0, nullptr}, &launches));
+  return launches;
+}
+
+int64_t run_orthonormalize(int64_t m, int64_t k, Dtype dtype, int offset) {
+  const Buffer Y = matrices(m, k, dtype, offset);
+  const Buffer Q(2 * m * k * 4), R(2 * k * k * 4), info(2 * 4);
+  const Buffer workspace(cuda_orthonormalize_workspace(2, m, k, 0));
+  int64_t launches[2] = {0, 0};
+  expect(cuda_orthonormalize({{Y.at<void>(), dtype, 2, m, k, m * k, k, 1},
+                              Q.at<float>(),
+                              R.at<float>(),
+                              info.at<int32_t>(),
+                              workspace.at<void>()},
+                             {0, nullptr}, launches));
+  return launches[0];
+}
+
 }  // namespace
 
 int main() {
@@ -135,6 +192,16 @@ int main() {
             }
           }
         }
+      }
+      for (const int offset : {0, 1}) {
+        for (const int64_t side : {3, 8, 13, 21, 35}) {
+          launches += run_svd(side, side, dtype, offset) + run_eigh(side, dtype, offset);
+        }
+        for (const int64_t cols : {3, 8, 13, 21}) {
+          launches += run_svd(37, cols, dtype, offset) + run_svd(cols, 37, dtype, offset);
+          launches += run_orthonormalize(37, cols, dtype, offset);
+        }
+        launches += run_orthonormalize(40, 35, dtype, offset);
       }
     }
   }

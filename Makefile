@@ -61,7 +61,7 @@ pretrain: venv ## Pretrain a small Llama with every method: table and plot (METH
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS)) $(ARGS)
 
 test: venv ## Run the whole test suite, in two processes (JOBS, ARGS)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 bench: venv ## Run the benchmarks (ARGS)
 	$(BIN)/python -m subkern bench $(ARGS)

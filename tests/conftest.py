@@ -17,11 +17,14 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 from sktest import interpreter
 from sktest.backends import (  # noqa: F401  (a plugin: pytest finds these by name)
     backend,
-    pytest_sessionfinish,
     pytest_terminal_summary,
-    pytest_testnodedown,
 )
 from sktest.gpu import pytest_collection_modifyitems  # noqa: F401  (a plugin as well)
+from sktest.parallel import (  # noqa: F401  (and a third)
+    pytest_sessionfinish,
+    pytest_testnodedown,
+    pytest_xdist_make_scheduler,
+)
 
 from subkern.backends import registry
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from sktest.backends import count_reasons
 from sktest.guard import LAYOUTS, SENTINEL, Guard
+from sktest.parallel import scope
 from sktest.snapshot import same, snapshot
 from sktest.tolerance import assert_close, assert_within, limit, relative_bound, unit_roundoff
 
@@ -142,6 +143,7 @@ INNER = """
 from subkern import doctor
 from subkern.backends import BackendUnavailableError, registry
 from sktest.backends import *  # noqa
+from sktest.parallel import *  # noqa
 
 def refuse(**call):
     return "needs a machine that is not here"
@@ -150,18 +152,23 @@ registry.register("adam", "cpu", refuse)(print)
 """
 
 
-# A backend that must be there and is not; parts of a bound, by tests that two workers share.
-INNER_TEST = """
-import pytest
+def test_who_takes_what():
+    """A file stays whole; the wheels' tests stay together, from the repository and from tests/."""
+    assert scope("tests/ops/test_gram.py::test_a[x::y]") == "tests/ops/test_gram.py"
+    assert scope("tests/packaging/test_import.py::test_a") == "tests/packaging/"
+    assert scope("tests/packaging/test_install.py::test_b[3.12]") == "tests/packaging/"
+
+
+BOUND = """
 from sktest import linalg
-
-OP = "adam"
-
-def test_it(backend): pass
-
-@pytest.mark.parametrize("used", [0.25, 0.5])
-def test_bound(used): linalg.remember("gap", "graded", used, f"matrix {used}")
+def test_bound(): linalg.remember("gap", "graded", {used}, "matrix {used}")
 """
+# A backend that must be there and is not; parts of a bound, by tests that two workers share.
+INNER_TESTS = {
+    "test_a.py": "OP = 'adam'\ndef test_it(backend): pass\n",
+    "test_b.py": BOUND.format(used=0.25),
+    "test_c.py": BOUND.format(used=0.5),
+}
 
 
 @pytest.mark.parametrize(("ci", "workers"), [("", 0), ("true", 0), ("true", 2)])
@@ -171,9 +178,10 @@ def test_a_run_without_the_cpu_path(tmp_path, ci, workers):
     (tmp_path / "conftest.py").write_text(
         f"import sys; sys.path.insert(0, {str(support)!r})\n{INNER}"
     )
-    (tmp_path / "test_inner.py").write_text(INNER_TEST)
+    for name, text in INNER_TESTS.items():
+        (tmp_path / name).write_text(text)
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider"]
-    inner = [f"test_inner.py::{name}" for name in ("test_it[cpu]", "test_bound")]
+    inner = ["test_a.py::test_it[cpu]", "test_b.py", "test_c.py"]
     command += ["--rootdir", str(tmp_path), "-n", str(workers), *inner]
     environment = {
         name: value

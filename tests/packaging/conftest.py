@@ -24,15 +24,11 @@ JUNK = shutil.ignore_patterns(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks every test of this folder: they build wheels and need a package index.
-
-    In a parallel run one process takes all of them: the others would build the wheels again.
-    """
+    """Marks every test of this folder: they build wheels and need a package index."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker("packaging")
-            item.add_marker(pytest.mark.xdist_group("packaging"))
 
 
 def run(*cmd: object, **kwargs) -> str:

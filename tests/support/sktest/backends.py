@@ -85,19 +85,6 @@ def count_reasons(reports: Iterable[pytest.TestReport]) -> Counter[str]:
     return reasons
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker of pytest-xdist hands the bounds it saw used up to the process that prints them."""
-    if (output := getattr(session.config, "workeroutput", None)) is not None:
-        output["worst"] = [[*key, *value] for key, value in linalg.worst.items()]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node) -> None:
-    """Takes what a worker of pytest-xdist handed over; one that crashed left nothing."""
-    for what, family, used, name in getattr(node, "workeroutput", {}).get("worst", []):
-        linalg.remember(what, family, used, name)
-
-
 def pytest_terminal_summary(terminalreporter) -> None:
     reasons = count_reasons(terminalreporter.stats.get("skipped", []))
     if reasons:

@@ -86,17 +86,3 @@ def test_nothing_to_do(kernels, shape):
     before = kernels.module.call_counts()["eigh_small"]
     eigh(kernels, torch.zeros(shape))
     assert kernels.module.call_counts()["eigh_small"] == before
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (dict(n=65), r"eigh_small: n must be in \[0, 64\], got 65"),
-        (dict(batch=-1), r"eigh_small: batch must be in \[0, 2\^31\), got -1"),
-        (dict(dtype=-1), "eigh_small: dtype must be 0"),
-        (dict(V=0), "eigh_small: V must be the address of a buffer, got 0"),
-    ],
-)
-def test_arguments(kernels, change, message):
-    with pytest.raises(ValueError, match=message):
-        eigh(kernels, torch.zeros(1, 3, 3), **change)

@@ -1,0 +1,162 @@
+"""Bad arguments of the linear algebra kernels are refused by name, before anything is written."""
+
+import pytest
+import torch
+
+SENTINEL = 77
+COUNT, ROWS, COLS = 2, 5, 3
+MATRICES = dict(dtype=0, count=COUNT, rows=ROWS, cols=COLS)
+STRIDES = dict(row_stride=COLS, col_stride=1)
+
+# Per binding: what it reads and what it may write (dtype and entries by name), numbers.
+CALLS = {
+    "orthonormalize": (
+        {"Y": (torch.float32, 30)},
+        {"Q": (torch.float32, 30), "R": (torch.float32, 18), "info": (torch.int32, 2)},
+        MATRICES | STRIDES | dict(matrix_stride=ROWS * COLS),
+    ),
+    "orthonormalize_repair": (
+        {"Y": (torch.float32, 30), "exponent": (torch.int32, 2), "first": (torch.int32, 2)},
+        {
+            "Q": (torch.float32, 30),
+            "R": (torch.float64, 18),
+            "column": (torch.float32, 10),
+            "coefficients": (torch.float64, 6),
+        },
+        MATRICES | STRIDES | dict(matrix_stride=ROWS * COLS),
+    ),
+    "orthonormalize_cholesky": (
+        {"G": (torch.float64, 18), "wanted": (torch.int32, 2)},
+        {"R": (torch.float64, 18), "good": (torch.uint8, 2)},
+        dict(threshold=1e-6, count=COUNT, cols=COLS),
+    ),
+    "svd_small": (
+        {"A": (torch.float32, 30)},
+        {
+            "U": (torch.float32, 30),
+            "S": (torch.float32, 6),
+            "Vh": (torch.float32, 18),
+            "info": (torch.int32, 2),
+        },
+        dict(dtype=0, batch=COUNT, m=ROWS, n=COLS, batch_stride=ROWS * COLS) | STRIDES,
+    ),
+    "eigh_small": (
+        {"C": (torch.float32, 18)},
+        {"w": (torch.float32, 6), "V": (torch.float32, 18), "info": (torch.int32, 2)},
+        dict(dtype=0, batch=COUNT, n=COLS, batch_stride=COLS * COLS) | STRIDES,
+    ),
+    "scan": (
+        {"X": (torch.float32, 30)},
+        {"results": (torch.float64, 6)},
+        dict(dtype=0, count=COUNT, n=ROWS * COLS, matrix_stride=ROWS * COLS),
+    ),
+}
+SIZES = {
+    "orthonormalize": ("count", "rows", "cols"),
+    "orthonormalize_repair": ("count", "rows", "cols"),
+    "orthonormalize_cholesky": ("count", "cols"),
+    "svd_small": ("m", "n"),
+    "eigh_small": (),
+    "scan": ("count", "n"),
+}
+BAD = [
+    ("orthonormalize", dict(cols=6), "cols must be at least 1 and at most rows"),
+    ("orthonormalize", dict(cols=0), "cols must be at least 1 and at most rows"),
+    ("orthonormalize", dict(rows=2**58), "scratch_bytes must be at least"),
+    ("orthonormalize", dict(rows=2**60), "cols must keep the matrix below"),
+    ("orthonormalize", dict(scratch_bytes=-1), "scratch_bytes must be at least"),
+    ("orthonormalize", dict(scratch=8), "scratch must be aligned to 16 bytes"),
+    ("orthonormalize_repair", dict(cols=6), "cols must be at least 1 and at most rows"),
+    ("orthonormalize_repair", dict(rows=2**60), "cols must keep the matrix below"),
+    ("orthonormalize_cholesky", dict(cols=2**31), "cols must keep the matrix below"),
+    ("svd_small", dict(m=1 << 21), "m must fit a kernel"),
+    ("svd_small", dict(m=65, n=33), "m must fit a kernel"),
+    ("svd_small", dict(m=33, n=65), "n must fit a kernel"),
+    ("svd_small", dict(batch=-1), r"batch must be in \[0, 2\^31\)"),
+    ("svd_small", dict(batch=1 << 31), r"batch must be in \[0, 2\^31\)"),
+    ("eigh_small", dict(n=65), r"n must be in \[0, 64\]"),
+    ("eigh_small", dict(n=-1), r"n must be in \[0, 64\]"),
+    ("eigh_small", dict(batch=-1), r"batch must be in \[0, 2\^31\)"),
+    ("eigh_small", dict(batch=1 << 31), r"batch must be in \[0, 2\^31\)"),
+    ("scan", dict(count=2, n=2**60), "n must keep the matrix below"),
+    ("scan", dict(scratch_bytes=1), "scratch_bytes must be at least"),
+    ("scan", dict(scratch=0), "scratch must be the address"),
+    ("scan", dict(counters=0), "counters must be the address"),
+]
+for op, (inputs, outputs, numbers) in CALLS.items():
+    BAD += [(op, {name: 0}, f"{name} must be the address") for name in inputs | outputs]
+    BAD += [(op, {name: -1}, f"{name} must be zero or more") for name in SIZES[op]]
+    BAD.append((op, dict(device=-1), "device must be zero or more"))
+    if "dtype" in numbers:
+        BAD += [(op, dict(dtype=code), "dtype must be 0") for code in (-1, 2)]
+
+
+def prepared(kernels, op):
+    """The arguments of a good call, and the tensors behind them by name."""
+    inputs, outputs, numbers = CALLS[op]
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, (dtype, size) in inputs.items():
+        values = torch.rand(size, generator=generator)
+        values = values if dtype.is_floating_point else values.ceil()
+        tensors[name] = values.to(kernels.device, dtype)
+    for name, (dtype, size) in outputs.items():
+        tensors[name] = torch.full((size,), SENTINEL, dtype=dtype, device=kernels.device)
+    call = numbers | {name: t.data_ptr() for name, t in tensors.items()} | kernels.queue
+    if op in ("orthonormalize", "scan"):
+        tensors["scratch"] = torch.full((1 << 16,), SENTINEL, device=kernels.device)
+        call |= dict(scratch=tensors["scratch"].data_ptr(), scratch_bytes=4 << 16)
+    if op == "scan":
+        tensors["counters"] = torch.zeros(COUNT, dtype=torch.int32, device=kernels.device)
+        call["counters"] = tensors["counters"].data_ptr()
+    return call, tensors
+
+
+@pytest.mark.parametrize("op", CALLS)
+def test_the_call_itself_is_good(kernels, op):
+    """Unchanged, the call that the rows below spoil writes its results."""
+    call, tensors = prepared(kernels, op)
+    before = kernels.module.call_counts()[op]
+    getattr(kernels.module, op)(**call)
+    assert kernels.module.call_counts()[op] == before + 1
+    assert any((tensors[name] != SENTINEL).any() for name in CALLS[op][1])
+
+
+@pytest.mark.parametrize(
+    ("op", "changes", "message"),
+    BAD,
+    ids=[f"{op}-{'-'.join(f'{k}={v}' for k, v in c.items())}" for op, c, _ in BAD],
+)
+def test_arguments(kernels, op, changes, message):
+    call, tensors = prepared(kernels, op)
+    start = {name: t.clone() for name, t in tensors.items()}
+    before = kernels.module.call_counts()
+    with pytest.raises(ValueError, match=f"^{op}(_workspace)?: {message}.*, got "):
+        getattr(kernels.module, op)(**call | changes)
+    assert kernels.module.call_counts() == before
+    for name, t in tensors.items():
+        assert torch.equal(t, start[name]), name
+
+
+@pytest.mark.parametrize("op", CALLS)
+def test_wrong_kinds_are_type_errors(kernels, op):
+    address = next(iter(CALLS[op][0]))
+    for changes in ({address: -1}, {address: 1.5}, {"device": "first"}, {"unknown": 1}):
+        with pytest.raises(TypeError):
+            getattr(kernels.module, op)(**prepared(kernels, op)[0] | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(count=-1), "count must be zero or more"),
+        (dict(rows=-1), "rows must be zero or more"),
+        (dict(cols=65, rows=70), "cols must be from 1 to 64"),
+        (dict(cols=0), "cols must be from 1 to 64"),
+    ],
+)
+def test_workspace(kernels, changes, message):
+    call = dict(count=COUNT, rows=ROWS, cols=COLS, device=0)
+    assert kernels.module.orthonormalize_workspace(**call) >= 0
+    with pytest.raises(ValueError, match=f"^orthonormalize_workspace: {message}, got "):
+        kernels.module.orthonormalize_workspace(**call | changes)

@@ -122,7 +122,7 @@ def build(
     folders = _include_folders(paths)
     flags = [*FLAGS, *(f"-D{define}" for define in ("SUBKERN_EMULATE", *defines))]
     if sanitize is not None:
-        flags += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-g1"]
+        flags += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-g1", "-O0"]
     places = {*(source.parent for source in paths), *(CSRC / folder for folder in HEADERS)}
     headers = {path for place in places for path in place.rglob("*") if path.suffix in SUFFIXES}
     texts = [part for path in sorted(headers) for part in (str(path), path.read_bytes())]

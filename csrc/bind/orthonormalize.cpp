@@ -49,7 +49,9 @@ void orthonormalize(Address Y, int dtype, std::int64_t count, std::int64_t m, st
                                   as<float>(Q),
                                   as<float>(R),
                                   as<std::int32_t>(info),
-                                  as<void>(scratch)};
+                                  as<void>(scratch),
+                                  false,
+                                  0};
   if (needed) {
     py::gil_scoped_release release;
     sk_orthonormalize(batch, threads);

@@ -54,7 +54,9 @@ void svd_small(Address A, int dtype, std::int64_t count, std::int64_t m, std::in
                             as<float>(U),
                             as<float>(S),
                             as<float>(Vh),
-                            as<std::int32_t>(info)};
+                            as<std::int32_t>(info),
+                            false,
+                            0};
   {
     py::gil_scoped_release release;
     sk_svd_small(batch, as<void>(workspace), threads);

@@ -1,6 +1,8 @@
 // Mixed CholeskyQR2 of a group of matrices: rows are lanes in the tall products, matrices are lanes
 // in the small factorizations. Nothing that one matrix gives depends on the others.
 #include <cmath>
+#include <cstdint>
+#include <type_traits>
 
 #include "kernels.h"
 // After it: what the vectors of a variant need is declared there.
@@ -13,9 +15,10 @@ namespace subkern {
 namespace SUBKERN_ISA {
 namespace {
 
-constexpr double kPivot = 0x1p-44;       // (4 u32)^2
-constexpr double kThirdPass = 0.05;      // departure from the identity that asks for another pass
-constexpr int64_t kKeptBytes = 1 << 19;  // of Q1 of all lanes: they stay in the second-level cache
+constexpr double kPivot = 0x1p-44;        // (4 u32)^2
+constexpr double kThirdPass = 0.05;       // departure from the identity that asks for another pass
+constexpr int64_t kKeptBytes = 1 << 19;   // of Q1 of all lanes: they stay in the second-level cache
+constexpr int64_t kGroupBytes = 1 << 18;  // of the matrices that are read three times
 constexpr int32_t kNonFinite = 1, kDeficient = 2;
 
 // 2^-e, at most 2^127, for a column whose squared norm is in (2^(2 e - 2), 2^(2 e)].
@@ -31,17 +34,30 @@ double scale_for(double squared_norm) {
   return scale;
 }
 
+// Matrices of a group: all lanes where the second-level cache keeps them.
+int64_t together(int64_t m, int64_t k) {
+  const int64_t most = kGroupBytes / (m * k * int64_t{sizeof(float)});
+  return most < 1 ? 1 : smaller(most, kDoubles);
+}
+
 class Group {
  public:
-  // Carves the scratch up.
-  Group(char* scratch, const Panels& panels) : panels_(panels), begin_(scratch), at_(scratch) {
+  // Carves the scratch up; numbers, since without scratch only the size is asked for.
+  Group(void* scratch, const Panels& panels)
+      : panels_(panels),
+        long_(panels.m, panels.k, kLongRows),
+        begin_(reinterpret_cast<std::uintptr_t>(scratch)),
+        at_(begin_) {
     const int64_t k = panels.k, padded = k <= kNarrow ? 8 : panels.padded_k(),
                   tall = panels.count * panels.rows;
-    keeps_ = k > kNarrow && panels.floats() * 4 * kDoubles <= kKeptBytes;
+    narrow_ = k <= kNarrow;
+    collects_ = kCollects && narrow_ && padded == panels.padded_k();
+    keeps_ = !narrow_ && panels.floats() * 4 * kDoubles <= kKeptBytes;
     W_ = take<float>((keeps_ ? kDoubles : 1) * panels.floats());
-    tile_ = take<float>(padded * kPitch);
+    tile_ = take<float>(padded * (narrow_ ? kLongPitch : kPitch));
     D_ = take<double>(padded * kWidePitch);
-    partial_ = take<double>(panels.count > 1 ? padded * padded * kDoubles : 0);
+    partial_ = take<double>(panels.count > 1 || narrow_ ? padded * padded * kDoubles : 0);
+    collected_ = take<double>(collects_ ? 64 * kDoubles : 0);
     R_ = take<double>(k * k * kDoubles);
     second_ = take<double>(k * k * kDoubles);
     total_ = take<double>(k * k * kDoubles);
@@ -51,79 +67,120 @@ class Group {
     second_inverse_ = take<double>(k * kDoubles);
     alone_inverse_ = take<double>(k * kDoubles);
     scale_ = take<double>(k * kDoubles);
-    const int64_t wide = k < 8 ? 8 : k;
-    divisors_[0] = {wide, take<float>(wide * wide), take<float>(wide), take<float>(wide)};
-    divisors_[1] = {wide, take<float>(wide * wide), take<float>(wide), take<float>(wide)};
+    for (Divisor& divisor : divisors_)
+      divisor = {k, take<float>(k * k), take<float>(k), take<float>(k)};
+    for (TileDivisor& divisor : tile_divisors_)
+      divisor.data = take<float>(narrow_ ? TileDivisor::kFloats : 0);
+    out_ = take<float>(k * k * kDoubles);
     h_ = take<double>(tall);
     leverage_ = take<double>(tall);
     coefficients_ = take<double>(2 * k);
+    rows_ = take<float>(narrow_ ? tall * 8 : 0);
+    finite_ = take<bool>(kDoubles);
+    done_ = take<bool>(kDoubles);
+    scaled_ = take<bool>(kDoubles);
   }
 
-  int64_t bytes() const { return at_ - begin_; }
+  int64_t bytes() const { return static_cast<int64_t>(at_ - begin_); }
 
   // Columns past k and halves below the diagonal stay zero; lanes without a matrix hold numbers.
   void clear() {
     const int64_t k = panels_.k;
     for (int64_t i = k * kWidePitch; i < panels_.padded_k() * kWidePitch; ++i) D_[i] = 0.0;
-    for (int64_t i = k * kPitch; i < panels_.padded_k() * kPitch; ++i) tile_[i] = 0.0f;
+    const int64_t pitch = narrow_ ? kLongPitch : kPitch;
+    for (int64_t i = k * pitch; i < panels_.padded_k() * pitch; ++i) tile_[i] = 0.0f;
     for (int64_t p = 0; p < (keeps_ ? kDoubles : 1) * panels_.count; ++p) {
       for (int64_t i = k * kPitch; i < panels_.padded_k() * kPitch; ++i) panel(p)[i] = 0.0f;
     }
-    for (const Divisor& divisor : divisors_) {
-      const int64_t wide = divisor.stride;
-      for (int64_t i = 0; i < wide * wide; ++i) divisor.R[i] = 0.0f;
-      for (int64_t i = 0; i < wide; ++i) divisor.inverse[i] = divisor.scale[i] = 0.0f;
+    for (const TileDivisor& divisor : tile_divisors_) {
+      for (int64_t i = 0; narrow_ && i < TileDivisor::kFloats; ++i) divisor.data[i] = 0.0f;
     }
     for (int64_t i = 0; i < k * k * kDoubles; ++i) R_[i] = 0.0;
+    for (int64_t i = 0; i < k * k * kDoubles; ++i) out_[i] = 0.0f;
   }
 
+  // R and info of at most kDoubles matrices, and Q of those that need more than two passes. What
+  // finish and product need for the others stays in the scratch.
   template <class T>
-  void run(const OrthonormalizeBlock& block, const T* Y, int64_t from, int64_t count) {
+  void factorize(const OrthonormalizeBlock& block, const T* Y) {
     const int64_t k = panels_.k;
     const auto matrix = [&](int64_t l) { return Y + l * block.matrix_stride; };
-    for (int64_t l = 0; l < count; ++l) {
-      sum(block, matrix(l), l);
-    }
-    find_scales(count);
+    for (int64_t l = 0; l < block.count; ++l) sum(block, matrix(l), l);
+    if (collects_) spread(collected_, k, R_);
+    find_scales(block.count);
     factor(R_, k, threshold(), inverse_);
-    for (int64_t l = 0; l < count; ++l) {
-      set_divisor(first_, R_, inverse_, scale_, l);
-      divide_and_sum(block, matrix(l), l);
-    }
+    if (narrow_) set_divisors(tile_divisors_[0], R_, inverse_, scale_, k);
+    for (int64_t l = 0; l < block.count; ++l) divide_and_sum(block, matrix(l), l);
+    if (collects_) spread(collected_, k, second_);
     double off[kDoubles];
     departure(second_, k, inverse_, off);
     factor(second_, k, threshold(), second_inverse_);
+    if (narrow_) set_inverse(tile_divisors_[1], second_, second_inverse_, k);
     multiply(second_, R_, k, total_);
-    for (int64_t l = 0; l < count; ++l) {
-      float* const Q = block.Q + (from + l) * panels_.m * k;
-      float* const R = block.R + (from + l) * k * k;
+    for (int64_t l = 0; l < block.count; ++l) {
+      float* const Q = block.Q + l * panels_.m * k;
+      const bool again = off[l] > kThirdPass;
+      done_[l] = !finite_[l] || again || leading_good(second_inverse_, l) < k;
       if (!finite_[l]) {
         for (int64_t e = 0; e < panels_.m * k; ++e) Q[e] = NAN;
-        for (int64_t e = 0; e < k * k; ++e) R[e] = NAN;
-        block.info[from + l] |= kNonFinite;
-        continue;
-      }
-      set_divisor(first_, R_, inverse_, scale_, l);
-      if (off[l] > kThirdPass || leading_good(second_inverse_, l) < k) {
-        slowly(block, matrix(l), l, off[l] > kThirdPass, Q, block.info + from + l);
-      } else {
-        set_divisor(then_, second_, second_inverse_, nullptr, l);
-        divide_and_write(block, matrix(l), l, Q);
-      }
-      for (int64_t i = 0; i < k; ++i) {
-        for (int64_t j = 0; j < i; ++j) R[i * k + j] = 0.0f;
-        for (int64_t j = i; j < k; ++j) {
-          R[i * k + j] = static_cast<float>(total_[(i * k + j) * kDoubles + l]);
-        }
+        block.info[l] |= kNonFinite;
+      } else if (done_[l]) {
+        set_divisor(first_, R_, inverse_, scale_, l);
+        slowly(block, matrix(l), l, again, Q, block.info + l);
       }
     }
+    for (int64_t i = 0; i < k; ++i) {
+      for (int64_t j = i; j < k; ++j) {
+        store_narrow(out_ + (i * k + j) * kDoubles, dload(total_ + (i * k + j) * kDoubles));
+      }
+    }
+    for (int64_t l = 0; l < block.count; ++l) {
+      float* const R = block.R + l * k * k;
+      for (int64_t e = 0; e < k * k; ++e) R[e] = out_[e * kDoubles + l];
+      for (int64_t e = 0; !finite_[l] && e < k * k; ++e) R[e] = NAN;
+    }
+  }
+
+  // Q of the lane.
+  template <class T>
+  void finish(const OrthonormalizeBlock& block, const T* Y, int64_t l) {
+    if (done_[l]) return;
+    divide_and_write(block, Y + l * block.matrix_stride, l, block.Q + l * panels_.m * panels_.k);
+  }
+
+  // Q F of the lane, with the signs that make the largest entry of each column positive; false
+  // where Q was written already.
+  template <class T>
+  bool product(const OrthonormalizeBlock& block, const T* Y, int64_t l, const float* F,
+               float* signs) {
+    if (kNarrow == 0 || done_[l]) return false;
+    const int64_t m = panels_.m, k = panels_.k;
+    alignas(64) float right[64];
+    multiply_factor(tile_divisors_[1].of(l), F, k, right);
+    Largest largest;
+    each_divided(
+        block, Y + l * block.matrix_stride, l, panels_,
+        [&](auto& tile, int64_t r, int64_t p) {
+          multiply_tile(right, tile);
+          turn_rows(tile);
+          float* const to = rows_ + (p * panels_.rows + r) * 8;
+#pragma GCC unroll 8
+          for (int i = 0; i < 8; ++i) {
+            store(to + i * kWidth, tile[i], All{});
+            largest.see(tile[i]);
+          }
+        },
+        [](int64_t) {});
+    largest.signs(rows_, m, signs);
+    write_signed(rows_, m, k, signs, streams(block), block.Q + l * m * k);
+    return true;
   }
 
  private:
   template <class T>
   T* take(int64_t n) {
     T* const mine = reinterpret_cast<T*>(at_);
-    at_ += round_up(n * static_cast<int64_t>(sizeof(T)), 64);
+    at_ += static_cast<std::uintptr_t>(round_up(n * static_cast<int64_t>(sizeof(T)), 64));
     return mine;
   }
 
@@ -138,7 +195,7 @@ class Group {
   }
   int64_t valid(int64_t p) const { return smaller(panels_.rows, panels_.m - p * panels_.rows); }
   GramSums sums(double* G, int64_t lane, int64_t p) const {
-    return {partial_, G + lane, p == 0, p == panels_.count - 1};
+    return {partial_, G + lane, p == 0, p == panels_.count - 1 && !collects_};
   }
 
   // Reads panel after panel into `to` and calls body(p). Reading Y three times is cheaper than
@@ -156,38 +213,67 @@ class Group {
   // Calls body(tile, row in the panel, panel) for the tiles of a matrix of at most kNarrow columns,
   // and end(p) after each panel.
   template <class T, class Body, class End>
-  SUBKERN_INLINE void each_tile(const OrthonormalizeBlock& block, const T* Y, const Body& body,
-                                const End& end) const {
-    for (int64_t p = 0; p < panels_.count; ++p) {
-      for (int64_t r = 0; r < panels_.rows; r += kWidth) {
+  SUBKERN_INLINE void each_tile(const OrthonormalizeBlock& block, const T* Y, const Panels& shape,
+                                const Body& body, const End& end) const {
+    for (int64_t p = 0; p < shape.count; ++p) {
+      for (int64_t r = 0; r < shape.rows; r += kWidth) {
         Tile tile;
-        read_tile(Y + (p * panels_.rows + r) * block.row_stride, block.row_stride, block.col_stride,
-                  valid(p) - r, panels_.k, tile);
+        const int64_t row = p * shape.rows + r;
+        read_tile(Y + row * block.row_stride, block.row_stride, block.col_stride, shape.m - row,
+                  shape.k, tile);
         body(tile, r, p);
       }
       end(p);
     }
   }
 
+  // The same for the tiles of Q1, which is Y over the first divisor.
+  template <class T, class Body, class End>
+  SUBKERN_INLINE void each_divided(const OrthonormalizeBlock& block, const T* Y, int64_t l,
+                                   const Panels& shape, const Body& body, const End& end) const {
+    const TileDivisor first = tile_divisors_[0].of(l);
+    const auto run = [&](auto scaled) {
+      each_tile(
+          block, Y, shape,
+          [&](auto& tile, int64_t r, int64_t p) {
+            divide_tile<decltype(scaled)::value>(first, tile);
+            body(tile, r, p);
+          },
+          end);
+    };
+    scaled_[l] ? run(std::true_type()) : run(std::false_type());
+  }
+
+  // The rows of a tile of the matrix that comes after the group: the pass with the most arithmetic
+  // asks for them; the one that writes keeps the memory busy itself.
+  template <class T>
+  SUBKERN_INLINE void ask_for(const OrthonormalizeBlock& block, const T* Y, int64_t row) const {
+    if (block.ahead == 0 || block.col_stride != 1 || block.row_stride != panels_.k) return;
+    const int64_t bytes = kWidth * panels_.k * static_cast<int64_t>(sizeof(T));
+    const char* const next = reinterpret_cast<const char*>(Y + block.ahead + row * panels_.k);
+    for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(next + b, 0, 2);
+  }
+
   // R_ of the lane: Y^T Y.
   template <class T>
   void sum(const OrthonormalizeBlock& block, const T* Y, int64_t l) {
     const auto add = [&](int64_t p) { gram_panel(D_, panels_, sums(R_, l, p)); };
-    if (panels_.k > kNarrow) return each_panel(block, Y, D_, add);
+    if (!narrow_) return each_panel(block, Y, D_, add);
     each_tile(
-        block, Y,
+        block, Y, panels_,
         [&](auto& tile, int64_t r, int64_t) {
 #pragma GCC unroll 8
           for (int c = 0; c < 8; ++c) put(D_ + c * kWidePitch + r, tile[c]);
         },
         add);
+    if (collects_) collect(partial_, collected_ + l * 64);
   }
 
   // second_ of the lane: Q1^T Q1, where Q1 is Y over the first divisor.
   template <class T>
   void divide_and_sum(const OrthonormalizeBlock& block, const T* Y, int64_t l) {
-    const auto add = [&](int64_t p) { gram_panel(tile_, panels_, sums(second_, l, p)); };
-    if (panels_.k > kNarrow) {
+    if (!narrow_) {
+      set_divisor(first_, R_, inverse_, scale_, l);
       float* const Q1 = keeps_ ? panel(0, l) : tile_;
       const int64_t step = keeps_ ? panels_.padded_k() * kPitch : 0;
       const auto divide = [&](int64_t p) {
@@ -196,34 +282,46 @@ class Group {
       };
       return each_panel(block, Y, Q1, divide, step);
     }
-    each_tile(
-        block, Y,
-        [&](auto& tile, int64_t r, int64_t) {
-          divide_tile(first_, tile);
+    each_divided(
+        block, Y, l, long_,
+        [&](auto& tile, int64_t r, int64_t p) {
+          ask_for(block, Y, p * long_.rows + r);
 #pragma GCC unroll 8
-          for (int c = 0; c < 8; ++c) put(tile_ + c * kPitch + r, tile[c]);
+          for (int c = 0; c < 8; ++c) put(tile_ + c * kLongPitch + r, tile[c]);
         },
-        add);
+        [&](int64_t p) {
+          const bool last = p == long_.count - 1 && !collects_;
+          gram_columns<kLongPitch>(tile_, long_, {partial_, second_ + l, p == 0, last});
+        });
+    if (collects_) collect(partial_, collected_ + l * 64);
+  }
+
+  // Whether whole tiles of Q may go past the caches.
+  bool streams(const OrthonormalizeBlock& block) const {
+    return block.streams && panels_.k == 8 && panels_.m % kWidth == 0;
   }
 
   // Q: Y over both divisors.
   template <class T>
   void divide_and_write(const OrthonormalizeBlock& block, const T* Y, int64_t l, float* Q) {
     const int64_t k = panels_.k;
+    if (!narrow_) set_divisor(then_, second_, second_inverse_, nullptr, l);
     if (keeps_) return divide_and_write_kept(l, Q);
-    if (k > kNarrow) {
+    if (!narrow_) {
+      set_divisor(first_, R_, inverse_, scale_, l);
       return each_panel(block, Y, tile_, [&](int64_t p) {
         divide_panel(tile_, panels_.rows, k, first_);
         divide_panel(tile_, panels_.rows, k, then_);
         write_panel(tile_, valid(p), k, Q + p * panels_.rows * k);
       });
     }
-    each_tile(
-        block, Y,
+    const bool past = streams(block);
+    const TileDivisor then = tile_divisors_[1].of(l);
+    each_divided(
+        block, Y, l, panels_,
         [&](auto& tile, int64_t r, int64_t p) {
-          divide_tile(first_, tile);
-          divide_tile(then_, tile);
-          store_rows(Q + (p * panels_.rows + r) * k, k, valid(p) - r, tile);
+          multiply_inverse(then, tile);
+          store_rows(Q + (p * panels_.rows + r) * k, k, valid(p) - r, past, tile);
         },
         [](int64_t) {});
   }
@@ -238,12 +336,17 @@ class Group {
   // Squares of finite floats do not overflow in double: a sum that is not finite tells an entry is.
   void find_scales(int64_t count) {
     for (int64_t l = 0; l < count; ++l) {
-      finite_[l] = true;
+      finite_[l] = scaled_[l] = true;
+      bool usual = true;
       for (int64_t j = 0; j < panels_.k; ++j) {
         const double squared = R_[(j * panels_.k + j) * kDoubles + l];
         finite_[l] = finite_[l] && squared <= 1e300;
+        usual = usual && squared > 0x1p-80 && squared < 0x1p80;
         scale_[j * kDoubles + l] = scale_for(squared);
       }
+      if (!narrow_ || !usual) continue;
+      scaled_[l] = false;
+      for (int64_t j = 0; j < panels_.k; ++j) scale_[j * kDoubles + l] = 1.0;
     }
   }
 
@@ -329,27 +432,23 @@ class Group {
     }
   }
 
-  Panels panels_;
-  char *begin_, *at_;
+  Panels panels_, long_;
+  std::uintptr_t begin_, at_;
   float *W_, *tile_;
   double *D_, *partial_;
   double *R_, *total_, *second_, *alone_, *step_;  // k x k for all lanes
   double *inverse_, *second_inverse_, *alone_inverse_, *scale_;
   Divisor divisors_[2];
   const Divisor &first_ = divisors_[0], &then_ = divisors_[1];
+  TileDivisor tile_divisors_[2];
+  double* collected_;  // sums of all lanes, before they are those of R_ or second_
+  float* out_;         // R of all lanes, rounded
   double *h_, *leverage_, *coefficients_;
-  bool finite_[kDoubles], keeps_;
+  float* rows_;                     // of Q F, 8 to a row
+  bool *finite_, *done_, *scaled_;  // lanes whose input is finite; whose results are written; whose
+                                    // columns need scales
+  bool narrow_, collects_, keeps_;
 };
-
-template <class T>
-void orthonormalize(const OrthonormalizeBlock& block, const T* Y) {
-  const Panels panels(block.m, block.k);
-  Group group(static_cast<char*>(block.scratch), panels);
-  group.clear();
-  for (int64_t from = 0; from < block.count; from += kDoubles) {
-    group.run(block, Y + from * block.matrix_stride, from, smaller(kDoubles, block.count - from));
-  }
-}
 
 }  // namespace
 
@@ -359,9 +458,41 @@ int64_t sk_orthonormalize_scratch(int64_t m, int64_t k) {
 
 int64_t sk_orthonormalize_group() { return kDoubles; }
 
-void sk_orthonormalize_block(const OrthonormalizeBlock& block) {
-  if (block.m == 0 || block.k == 0) return;
-  with_type(block.Y, block.dtype, [&](auto* Y) { orthonormalize(block, Y); });
+int64_t sk_orthonormalize_product_columns() { return kNarrow; }
+
+void sk_orthonormalize_factor(const OrthonormalizeBlock& block) {
+  Group group(block.scratch, Panels(block.m, block.k));
+  group.clear();
+  with_type(block.Y, block.dtype, [&](auto* Y) { group.factorize(block, Y); });
+}
+
+bool sk_orthonormalize_product(const OrthonormalizeBlock& block, int64_t lane, const float* F,
+                               float* signs) {
+  Group group(block.scratch, Panels(block.m, block.k));
+  bool made = false;
+  with_type(block.Y, block.dtype, [&](auto* Y) { made = group.product(block, Y, lane, F, signs); });
+  return made;
+}
+
+void sk_orthonormalize_block(const OrthonormalizeBlock& batch) {
+  if (batch.m == 0 || batch.k == 0) return;
+  Group group(batch.scratch, Panels(batch.m, batch.k));
+  group.clear();
+  const int64_t at_once = together(batch.m, batch.k);
+  with_type(batch.Y, batch.dtype, [&](auto* Y) {
+    for (int64_t from = 0; from < batch.count; from += at_once) {
+      OrthonormalizeBlock block = batch;
+      block.count = smaller(at_once, batch.count - from);
+      block.Q += from * batch.m * batch.k;
+      block.R += from * batch.k * batch.k;
+      block.info += from;
+      block.ahead = from + at_once < batch.count ? at_once * batch.matrix_stride : batch.ahead;
+      const auto* const first = Y + from * batch.matrix_stride;
+      group.factorize(block, first);
+      for (int64_t l = 0; l < block.count; ++l) group.finish(block, first, l);
+    }
+  });
+  if (batch.streams) stream_fence();
 }
 
 }  // namespace SUBKERN_ISA

@@ -1,5 +1,5 @@
 // At most 8 columns: kWidth rows of them are a tile in registers, from the source to the Gram
-// matrix or to Q. Included by orthonormalize.cpp.
+// matrix, to Q or to Q F. Included by orthonormalize.cpp.
 #pragma once
 
 #include "orthonormalize_panels.h"
@@ -23,7 +23,8 @@ inline __m256 load8(const bf16* p, Lanes8 lanes) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
-// Rows r and r + 8 in the halves of vector r become columns, and back.
+// Rows 2 r and 2 r + 1 in the halves of vector r become columns, and back. In a column even rows
+// come first: nothing but sums and stores follows.
 SUBKERN_INLINE void turn(Tile& v) {
   const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
   const __m512i high = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
@@ -46,33 +47,57 @@ SUBKERN_INLINE void turn(Tile& v) {
   }
 }
 
+SUBKERN_INLINE void turn_rows(Tile& tile) { turn(tile); }
+
 template <class T>
 SUBKERN_INLINE void load_rows(const T* p, int64_t row_stride, int64_t width, Tile& tile) {
-  const Lanes8 lanes = first_of_8(width);
+  if (width == 8 && row_stride == 8) {
 #pragma GCC unroll 8
-  for (int r = 0; r < 8; ++r) {
-    tile[r] = _mm512_insertf32x8(_mm512_castps256_ps512(load8(p + r * row_stride, lanes)),
-                                 load8(p + (r + 8) * row_stride, lanes), 1);
+    for (int r = 0; r < 8; ++r) tile[r] = load(p + r * kWidth, All{});
+  } else {
+    const Lanes8 lanes = first_of_8(width);
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; ++r) {
+      const T* const pair = p + 2 * r * row_stride;
+      tile[r] = _mm512_insertf32x8(_mm512_castps256_ps512(load8(pair, lanes)),
+                                   load8(pair + row_stride, lanes), 1);
+    }
   }
   turn(tile);
 }
 
-SUBKERN_INLINE void store_rows(float* Q, int64_t width, int64_t height, Tile& tile) {
+template <class T>
+SUBKERN_INLINE Vec load_column(const T* p) {
+  const __m512i order = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+  return _mm512_permutexvar_ps(order, load(p, All{}));
+}
+
+SUBKERN_INLINE void store_rows(float* Q, int64_t width, int64_t height, bool streams, Tile& tile) {
   turn(tile);
+  if (streams) {
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; ++r) stream(Q + r * kWidth, tile[r]);
+    return;
+  }
+  if (width == 8 && height >= kWidth) {
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; ++r) store(Q + r * kWidth, tile[r], All{});
+    return;
+  }
   const Lanes8 lanes = first_of_8(width);
 #pragma GCC unroll 8
   for (int r = 0; r < 8; ++r) {
-    if (r < height) _mm256_mask_storeu_ps(Q + r * width, lanes, _mm512_castps512_ps256(tile[r]));
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < 8; ++r) {
-    if (r + 8 < height) {
-      _mm256_mask_storeu_ps(Q + (r + 8) * width, lanes, _mm512_extractf32x8_ps(tile[r], 1));
+    float* const pair = Q + 2 * r * width;
+    if (2 * r < height) _mm256_mask_storeu_ps(pair, lanes, _mm512_castps512_ps256(tile[r]));
+    if (2 * r + 1 < height) {
+      _mm256_mask_storeu_ps(pair + width, lanes, _mm512_extractf32x8_ps(tile[r], 1));
     }
   }
 }
 
 #elif SUBKERN_LEVEL == SUBKERN_LEVEL_avx2
+
+SUBKERN_INLINE void turn_rows(Tile& tile) { transpose(tile); }
 
 template <class T>
 SUBKERN_INLINE void load_rows(const T* p, int64_t row_stride, int64_t width, Tile& tile) {
@@ -88,7 +113,12 @@ SUBKERN_INLINE void load_rows(const T* p, int64_t row_stride, int64_t width, Til
   transpose(tile);
 }
 
-SUBKERN_INLINE void store_rows(float* Q, int64_t width, int64_t height, Tile& tile) {
+template <class T>
+SUBKERN_INLINE Vec load_column(const T* p) {
+  return load(p, All{});
+}
+
+SUBKERN_INLINE void store_rows(float* Q, int64_t width, int64_t height, bool, Tile& tile) {
   transpose(tile);
   if (width == kWidth && height == kWidth) {
 #pragma GCC unroll 8
@@ -104,9 +134,14 @@ SUBKERN_INLINE void store_rows(float* Q, int64_t width, int64_t height, Tile& ti
 #else
 
 // Compiled, never called: kNarrow is 0.
+inline void turn_rows(Tile&) {}
 template <class T>
 inline void load_rows(const T*, int64_t, int64_t, Tile&) {}
-inline void store_rows(float*, int64_t, int64_t, Tile&) {}
+template <class T>
+inline Vec load_column(const T*) {
+  return zero();
+}
+inline void store_rows(float*, int64_t, int64_t, bool, Tile&) {}
 
 #endif
 
@@ -118,7 +153,7 @@ SUBKERN_INLINE void read_tile(const T* Y, int64_t row_stride, int64_t col_stride
     load_rows(Y, row_stride, k, tile);
   } else if (row_stride == 1 && height >= kWidth) {
 #pragma GCC unroll 8
-    for (int c = 0; c < 8; ++c) tile[c] = c < k ? load(Y + c * col_stride, All{}) : zero();
+    for (int c = 0; c < 8; ++c) tile[c] = c < k ? load_column(Y + c * col_stride) : zero();
   } else {
     alignas(64) T gathered[kWidth * 8] = {};
     for (int64_t r = 0; r < height && r < kWidth; ++r) {
@@ -128,18 +163,194 @@ SUBKERN_INLINE void read_tile(const T* Y, int64_t row_stride, int64_t col_stride
   }
 }
 
-// As divide_panel; entries of the divisor past k are zero.
-SUBKERN_INLINE void divide_tile(const Divisor& divisor, Tile& tile) {
-#pragma GCC unroll 8
-  for (int c = 0; c < 8; ++c) tile[c] = mul(tile[c], splat(divisor.scale[c]));
-#pragma GCC unroll 8
-  for (int c = 0; c < 8; ++c) {
-    tile[c] = mul(tile[c], splat(divisor.inverse[c]));
-#pragma GCC unroll 8
-    for (int d = c + 1; d < 8; ++d) {
-      tile[d] = fnma(tile[c], splat(divisor.R[c * 8 + d]), tile[d]);
+// A Divisor of 8 columns for each lane: numbers of one lane are kDoubles apart. Past k it is zero.
+struct TileDivisor {
+  float* data;
+
+  static constexpr int64_t kFloats = (8 + 2) * 8 * kDoubles;
+  float* entry(int64_t i, int64_t j) const { return data + (i * 8 + j) * kDoubles; }
+  float* inverse(int64_t j) const { return entry(8, j); }
+  float* scale(int64_t j) const { return entry(9, j); }
+  TileDivisor of(int64_t lane) const { return {data + lane}; }
+};
+
+// From factors in double of all lanes, as Group's.
+inline void set_divisors(const TileDivisor& to, const double* R, const double* inverse,
+                         const double* scale, int64_t k) {
+  for (int64_t j = 0; j < k; ++j) {
+    const Dvec factor = dload(scale + j * kDoubles);
+    store_narrow(to.scale(j), factor);
+    store_narrow(to.inverse(j), div(dload(inverse + j * kDoubles), factor));
+    for (int64_t i = 0; i < j; ++i) {
+      store_narrow(to.entry(i, j), mul(dload(R + (i * k + j) * kDoubles), factor));
     }
   }
+}
+
+// As divide_panel; not kScaled where all scales are 1.
+template <bool kScaled>
+SUBKERN_INLINE void divide_tile(const TileDivisor& divisor, Tile& tile) {
+#pragma GCC unroll 8
+  for (int c = 0; c < 8 && kScaled; ++c) tile[c] = mul(tile[c], splat(*divisor.scale(c)));
+#pragma GCC unroll 8
+  for (int c = 0; c < 8; ++c) {
+    tile[c] = mul(tile[c], splat(*divisor.inverse(c)));
+#pragma GCC unroll 8
+    for (int d = c + 1; d < 8; ++d) {
+      tile[d] = fnma(tile[c], splat(*divisor.entry(c, d)), tile[d]);
+    }
+  }
+}
+
+// R^-1 of all lanes, upper triangular, for R close to the identity. A product with it takes no
+// turns of waiting as substitution does, and loses nothing there.
+inline void set_inverse(const TileDivisor& to, const double* R, const double* inverse, int64_t k) {
+  Dvec column[8];
+  for (int64_t j = 0; j < k; ++j) {
+    column[j] = dload(inverse + j * kDoubles);
+    for (int64_t i = j - 1; i >= 0; --i) {
+      Dvec sum = dzero();
+      for (int64_t p = i + 1; p <= j; ++p) {
+        sum = fma(dload(R + (i * k + p) * kDoubles), column[p], sum);
+      }
+      column[i] = fnma(sum, dload(inverse + i * kDoubles), dzero());
+    }
+    for (int64_t i = 0; i <= j; ++i) store_narrow(to.entry(i, j), column[i]);
+  }
+}
+
+// tile <- tile R^-1.
+SUBKERN_INLINE void multiply_inverse(const TileDivisor& inverse, Tile& tile) {
+#pragma GCC unroll 8
+  for (int d = 7; d >= 0; --d) {
+    Vec sum = mul(tile[0], splat(*inverse.entry(0, d)));
+#pragma GCC unroll 8
+    for (int c = 1; c <= d; ++c) sum = fma(tile[c], splat(*inverse.entry(c, d)), sum);
+    tile[d] = sum;
+  }
+}
+
+#if SUBKERN_LEVEL == SUBKERN_LEVEL_avx512
+
+// Sums of entries (i, j), 64 per lane at i * 8 + j, of all of which i <= j count.
+// From what gram_columns left in `partial`, in blocks of 4 x 4.
+inline void collect(const double* partial, double* entries) {
+  for (int64_t i = 0; i < 8; ++i) {
+    const int64_t blocks = i < 4 ? 0 : 32;
+    Dvec v[8];
+#pragma GCC unroll 8
+    for (int64_t j = 0; j < 8; ++j) {
+      const bool below = j / 4 < i / 4;
+      v[j] =
+          below ? dzero() : dload(partial + (blocks + j / 4 * 16 + i % 4 * 4 + j % 4) * kDoubles);
+    }
+    dstore(entries + i * 8, sums(v));
+  }
+}
+
+// Sums of all lanes to G.
+inline void spread(const double* collected, int64_t k, double* G) {
+  for (int64_t i = 0; i < k; ++i) {
+    Dvec v[8];
+#pragma GCC unroll 8
+    for (int l = 0; l < 8; ++l) v[l] = dload(collected + (l * 8 + i) * 8);
+    transpose(v);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      if (j >= i && j < k) dstore(G + (i * k + j) * kDoubles, v[j]);
+    }
+  }
+}
+
+constexpr bool kCollects = true;
+
+#else
+
+constexpr bool kCollects = false;
+inline void collect(const double*, double*) {}
+inline void spread(const double*, int64_t, double*) {}
+
+#endif
+
+// tile <- tile T, row-major 8 x 8.
+SUBKERN_INLINE void multiply_tile(const float* T, Tile& tile) {
+  Tile out;
+#pragma GCC unroll 8
+  for (int d = 0; d < 8; ++d) out[d] = mul(tile[0], splat(T[d]));
+#pragma GCC unroll 8
+  for (int c = 1; c < 8; ++c) {
+#pragma GCC unroll 8
+    for (int d = 0; d < 8; ++d) out[d] = fma(tile[c], splat(T[c * 8 + d]), out[d]);
+  }
+#pragma GCC unroll 8
+  for (int d = 0; d < 8; ++d) tile[d] = out[d];
+}
+
+// T = R^-1 F, 8 x 8; F is k x k, `inverse` as set_inverse leaves it.
+inline void multiply_factor(const TileDivisor& inverse, const float* F, int64_t k, float* T) {
+  for (int64_t i = 0; i < 8; ++i) {
+    float row[8] = {};
+    for (int64_t p = i; p < k; ++p) {
+      for (int64_t d = 0; d < k; ++d) row[d] += *inverse.entry(i, p) * F[p * k + d];
+    }
+    for (int64_t d = 0; d < 8; ++d) T[i * 8 + d] = row[d];
+  }
+}
+
+// The entry of largest magnitude (lowest row) of each of 8 columns, in rows of 8.
+class Largest {
+ public:
+  SUBKERN_INLINE void see(Vec rows) {
+    const Vec now = magnitude(rows);
+    value_ = pick(less(size_, now), rows, value_);
+    size_ = larger(size_, now);
+  }
+
+  // 1 or -1 per column, so that these entries become positive.
+  void signs(const float* rows, int64_t count, float* found) const {
+    float value[kTileColumns + kWidth], size[kTileColumns + kWidth];
+    store(value, value_, All{});
+    store(size, size_, All{});
+    for (int64_t c = 0; c < 8; ++c) {
+      int64_t best = c;
+      for (int64_t other = c + 8; other < kWidth; other += 8) {
+        if (size[other] > size[best]) best = other;
+        // Equal ones of other rows: the first of all decides.
+        if (size[other] == size[c] && value[other] != value[c]) best = -1;
+      }
+      float first = best < 0 ? 0.0f : value[best];
+      for (int64_t i = 0; best < 0 && i < count; ++i) {
+        const float x = rows[i * 8 + c];
+        if ((x < 0.0f ? -x : x) == size[c]) {
+          first = x;
+          break;
+        }
+      }
+      found[c] = first < 0.0f ? -1.0f : 1.0f;
+    }
+  }
+
+ private:
+  Vec value_ = zero(), size_ = splat(-1.0f);
+};
+
+// Rows of 8 times the signs of their columns, to contiguous rows of `width`.
+inline void write_signed(const float* rows, int64_t count, int64_t width, const float* signs,
+                         bool streams, float* to) {
+  float pattern[kWidth];
+  for (int64_t e = 0; e < kWidth; ++e) pattern[e] = signs[e % 8];
+  const Vec sign = load(pattern, All{});
+  if (width == 8 && streams) {
+    for (int64_t e = 0; e < count * 8; e += kWidth)
+      stream(to + e, mul(load(rows + e, All{}), sign));
+    return;
+  }
+  int64_t i = 0;
+  for (; width == 8 && (i + kWidth / 8) <= count; i += kWidth / 8) {
+    store(to + i * 8, mul(load(rows + i * 8, All{}), sign), All{});
+  }
+  const First lanes{static_cast<int>(width)};
+  for (; i < count; ++i) store(to + i * width, mul(load(rows + i * 8, lanes), sign), lanes);
 }
 
 }  // namespace

@@ -14,6 +14,9 @@ constexpr int64_t kPanelRows = 128;    // 16 columns of doubles and floats fit t
 // and odd numbers of cache lines, so that neighbours do not share cache sets.
 constexpr int64_t kPitch = kPanelRows + 16;
 constexpr int64_t kWidePitch = kPanelRows + 8;
+// Of the panels in float of at most 8 columns.
+constexpr int64_t kLongRows = 256;
+constexpr int64_t kLongPitch = kLongRows + 16;
 inline constexpr int64_t pitch_of(const float*) { return kPitch; }
 inline constexpr int64_t pitch_of(const double*) { return kWidePitch; }
 constexpr int kGramRows = 4;  // accumulators of a Gram block: kGramRows x kGramCols
@@ -22,13 +25,21 @@ constexpr int kSolveCols = 4;  // columns divided together
 
 inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
+inline float scalar(const float* p) { return *p; }
+inline float scalar(const bf16* p) {
+  const uint32_t bits = static_cast<uint32_t>(p->bits) << 16;
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
 // How m x k is cut; depends on nothing else, so neither do the sums.
 struct Panels {
   int64_t m, k, rows, count;
-  Panels(int64_t m, int64_t k)
+  Panels(int64_t m, int64_t k, int64_t most = kPanelRows)
       : m(m),
         k(k),
-        rows(smaller(kPanelRows, round_up(m + (m == 0), kStep))),
+        rows(smaller(most, round_up(m + (m == 0), kStep))),
         count((m + rows - 1) / rows) {}
   int64_t floats() const { return count * padded_k() * kPitch; }
   int64_t padded_k() const { return round_up(k, kGramRows); }
@@ -153,11 +164,10 @@ SUBKERN_INLINE Dvec widened(Dvec a) { return a; }
 SUBKERN_INLINE Dvec widened(Vec a) { return add(low_half(a), high_half(a)); }
 
 // Columns a ... times columns b ...; on the diagonal only what is on or above it.
-template <bool kDiagonal, class T>
+template <bool kDiagonal, int64_t kStride, class T>
 SUBKERN_INLINE void gram_block(const T* W, int64_t a, int64_t b, const Panels& shape,
                                const GramSums& sums) {
   using V = decltype(get(W));
-  constexpr int64_t kStride = sizeof(T) == 4 ? kPitch : kWidePitch;
   const T* const A = W + a * kStride;
   const T* const B = W + b * kStride;
   V acc[kGramRows][kGramCols];
@@ -194,11 +204,10 @@ SUBKERN_INLINE void gram_block(const T* W, int64_t a, int64_t b, const Panels& s
 }
 
 // Blocks (a, a) and (b, b) at once: one alone has too few sums to hide the latency of its adds.
-template <class T>
+template <int64_t kStride, class T>
 SUBKERN_INLINE void gram_diagonals(const T* W, int64_t a, int64_t b, const Panels& shape,
                                    const GramSums& sums) {
   using V = decltype(get(W));
-  constexpr int64_t kStride = sizeof(T) == 4 ? kPitch : kWidePitch;
   constexpr int kSide = kGramRows;
   const int64_t at[2] = {a, b};
   V acc[2][kSide * (kSide + 1) / 2];
@@ -237,30 +246,35 @@ SUBKERN_INLINE void gram_diagonals(const T* W, int64_t a, int64_t b, const Panel
 }
 
 // Adds the upper half of W^T W. Sums of a panel in float have kPanelRows / kWidth terms per lane.
-template <class T>
-void gram_panel(const T* W, const Panels& shape, const GramSums& sums) {
+template <int64_t kStride, class T>
+void gram_columns(const T* W, const Panels& shape, const GramSums& sums) {
   const int64_t padded = shape.padded_k();
   int64_t paired = 0;  // columns whose diagonal blocks are done
   if (kGramCols == kGramRows) {
     for (; paired + 2 * kGramRows <= padded; paired += 2 * kGramRows) {
-      gram_diagonals(W, paired, paired + kGramRows, shape, sums);
+      gram_diagonals<kStride>(W, paired, paired + kGramRows, shape, sums);
     }
   }
   for (int64_t a = 0; a < padded; a += kGramRows) {
     for (int64_t b = a < paired ? a + kGramRows : a; b < padded; b += kGramCols) {
       if (b < a + kGramRows) {
-        gram_block<true>(W, a, b, shape, sums);
+        gram_block<true, kStride>(W, a, b, shape, sums);
       } else {
-        gram_block<false>(W, a, b, shape, sums);
+        gram_block<false, kStride>(W, a, b, shape, sums);
       }
     }
   }
 }
 
+template <class T>
+void gram_panel(const T* W, const Panels& shape, const GramSums& sums) {
+  gram_columns<sizeof(T) == 4 ? kPitch : kWidePitch>(W, shape, sums);
+}
+
 // A triangular factor in float: R[i * stride + j], the inverses of its diagonal (zero for failed
 // columns, which become zero), and the scales of the columns that it is divided out of.
 struct Divisor {
-  int64_t stride;  // of rows of R: k, or 8 where at most 8 columns are held in registers
+  int64_t stride;  // of rows of R: k
   float* R;
   float* inverse;
   float* scale;

@@ -10,14 +10,6 @@ namespace subkern {
 namespace SUBKERN_ISA {
 namespace {
 
-inline float scalar(const float* p) { return *p; }
-inline float scalar(const bf16* p) {
-  const uint32_t bits = static_cast<uint32_t>(p->bits) << 16;
-  float value;
-  __builtin_memcpy(&value, &bits, sizeof(value));
-  return value;
-}
-
 constexpr double kKept = 0x1p-22;  // what is left of a column is a direction above this share of it
 
 // One matrix: its panels, and a column h of as many rows in double.

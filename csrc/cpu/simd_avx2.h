@@ -39,6 +39,10 @@ inline Vec load(const float* p, First lanes) { return _mm256_maskload_ps(p, mask
 inline void store(float* p, Vec a, All) { _mm256_storeu_ps(p, a); }
 inline void store(float* p, Vec a, First lanes) { _mm256_maskstore_ps(p, mask_of(lanes), a); }
 
+// Past the caches; p is aligned to a vector.
+inline void stream(float* p, Vec a) { _mm256_stream_ps(p, a); }
+inline void stream_fence() { _mm_sfence(); }
+
 // Rows become columns.
 inline void transpose(Vec (&v)[kWidth]) {
   Vec pairs[kWidth], fours[kWidth];

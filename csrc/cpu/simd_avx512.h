@@ -39,6 +39,10 @@ inline Vec load(const float* p, First lanes) { return _mm512_maskz_loadu_ps(mask
 inline void store(float* p, Vec a, All) { _mm512_storeu_ps(p, a); }
 inline void store(float* p, Vec a, First lanes) { _mm512_mask_storeu_ps(p, mask_of(lanes), a); }
 
+// Past the caches; p is aligned to a vector.
+inline void stream(float* p, Vec a) { _mm512_stream_ps(p, a); }
+inline void stream_fence() { _mm_sfence(); }
+
 // Rows become columns.
 inline void transpose(Vec (&v)[kWidth]) {
   Vec pairs[kWidth], fours[kWidth];

@@ -1,7 +1,7 @@
 // Vectors of doubles, half as many lanes as Vec has, beside simd.h.
 #pragma once
 
-#include "simd.h"
+#include "simd_mask.h"
 
 namespace subkern {
 namespace SUBKERN_ISA {
@@ -30,8 +30,48 @@ inline Dvec where_greater(Dvec a, Dvec b, Dvec x, Dvec y) {
 }
 inline Dvec low_half(Vec a) { return _mm512_cvtps_pd(_mm512_castps512_ps256(a)); }
 inline Dvec high_half(Vec a) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)); }
-inline Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
 inline Dvec fnma(Dvec a, Dvec b, Dvec c) { return _mm512_fnmadd_pd(a, b, c); }
+
+inline void store_narrow(float* p, Dvec a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a)); }
+
+// Rows become columns.
+SUBKERN_INLINE void transpose(Dvec (&v)[8]) {
+  Dvec pairs[8], fours[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i += 2) {
+    pairs[i] = _mm512_unpacklo_pd(v[i], v[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_pd(v[i], v[i + 1]);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {  // pairs of lanes (0, 4) and (2, 6) of four rows
+    const int from = i / 4 * 4 + i % 2;
+    fours[i] = _mm512_shuffle_f64x2(pairs[from], pairs[from + 2], i / 2 % 2 == 0 ? 0x88 : 0xdd);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    v[i] = _mm512_shuffle_f64x2(fours[i], fours[4 + i], 0x88);
+    v[4 + i] = _mm512_shuffle_f64x2(fours[i], fours[4 + i], 0xdd);
+    v[2 + i] = _mm512_shuffle_f64x2(fours[2 + i], fours[6 + i], 0x88);
+    v[6 + i] = _mm512_shuffle_f64x2(fours[2 + i], fours[6 + i], 0xdd);
+  }
+}
+
+// Lane i: the sum of v[i]; a tree, half as many shuffles as one sum at a time.
+SUBKERN_INLINE Dvec sums(const Dvec (&v)[8]) {
+  Dvec two[4], four[2];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    two[i] =
+        add(_mm512_unpacklo_pd(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_pd(v[2 * i], v[2 * i + 1]));
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    four[i] = add(_mm512_shuffle_f64x2(two[2 * i], two[2 * i + 1], 0x88),
+                  _mm512_shuffle_f64x2(two[2 * i], two[2 * i + 1], 0xdd));
+  }
+  return add(_mm512_shuffle_f64x2(four[0], four[1], 0x88),
+             _mm512_shuffle_f64x2(four[0], four[1], 0xdd));
+}
 
 #elif SUBKERN_LEVEL == SUBKERN_LEVEL_avx2
 
@@ -56,8 +96,9 @@ inline Dvec where_greater(Dvec a, Dvec b, Dvec x, Dvec y) {
 }
 inline Dvec low_half(Vec a) { return _mm256_cvtps_pd(_mm256_castps256_ps128(a)); }
 inline Dvec high_half(Vec a) { return _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)); }
-inline Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
 inline Dvec fnma(Dvec a, Dvec b, Dvec c) { return _mm256_fnmadd_pd(a, b, c); }
+
+inline void store_narrow(float* p, Dvec a) { _mm_storeu_ps(p, _mm256_cvtpd_ps(a)); }
 
 #else
 
@@ -85,8 +126,12 @@ inline Dvec where_greater(Dvec a, Dvec b, Dvec x, Dvec y) {
 }
 inline Dvec low_half(Vec a) { return Dvec{a[0], a[1]}; }
 inline Dvec high_half(Vec a) { return Dvec{a[2], a[3]}; }
-inline Vec fnma(Vec a, Vec b, Vec c) { return c - a * b; }
 inline Dvec fnma(Dvec a, Dvec b, Dvec c) { return c - a * b; }
+
+inline void store_narrow(float* p, Dvec a) {
+  p[0] = static_cast<float>(a[0]);
+  p[1] = static_cast<float>(a[1]);
+}
 
 #endif
 

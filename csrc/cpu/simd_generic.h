@@ -55,6 +55,9 @@ inline void store(float* p, Vec a, First lanes) {
   for (int i = 0; i < lanes.n; ++i) p[i] = a[i];
 }
 
+inline void stream(float* p, Vec a) { store(p, a, All{}); }
+inline void stream_fence() {}
+
 // Rows become columns.
 inline void transpose(Vec (&v)[kWidth]) {
   const Vec a = v[0], b = v[1], c = v[2], d = v[3];

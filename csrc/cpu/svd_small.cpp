@@ -72,7 +72,7 @@ void decompose_tall(const SvdSmallBatch& batch, bool transposed, float* scratch)
   const int64_t m = transposed ? batch.n : batch.m, n = transposed ? batch.m : batch.n;
   const int64_t group = sk_svd_small_group(m, n);
   const Source source = source_of(batch, transposed);
-  TallGroup tall(m, n, group, scratch + TallGroup::lines(core_floats(n, n)));
+  TallGroup tall(m, n, group, transposed, scratch + TallGroup::lines(core_floats(n, n)));
   tall.factor(batch, source.row_stride, source.col_stride);
 
   // Transposed: R^T = V S U_R^T, of which the left vectors are U and U_R^T makes Vh.
@@ -86,17 +86,17 @@ void decompose_tall(const SvdSmallBatch& batch, bool transposed, float* scratch)
   (transposed ? core.Vh : core.U) = tall.U;
   decompose_core(core, transposed, transposed ? kByLeft : kNotYet, scratch);
   for (int64_t l = 0; l < batch.count; ++l) {
-    const float *const q = tall.Q + l * m * n, *const u = tall.U + l * n * n;
     if (transposed) {
-      multiply_transposed(q, m, n, u, batch.Vh + l * n * m);
+      multiply_transposed(tall.Q + l * m * n, m, n, tall.U + l * n * n, batch.Vh + l * n * m);
     } else {
-      multiply_by_rows(q, m, n, u, batch.U + l * m * n, batch.Vh + l * n * n);
+      tall.expand(batch, l, source.row_stride, source.col_stride);
     }
     const Scale down(-tall.lift[l]);
     for (int64_t j = 0; j < n; ++j) {
       batch.S[l * n + j] = batch.S[l * n + j] * down.first * down.second;
     }
   }
+  if (batch.streams) stream_fence();
 }
 
 }  // namespace

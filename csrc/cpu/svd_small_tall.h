@@ -130,21 +130,28 @@ inline void multiply_transposed(const float* Q, int64_t m, int64_t n, const floa
   }
 }
 
-// Q and R of a group of tall matrices, and what R was scaled by.
+// Q and R of a group of tall matrices, and what R was scaled by. Fused: Q is never written but
+// where it needs more than two passes, and then to where U will be.
 struct TallGroup {
   int64_t m, n, group;
+  bool fused;
   float *Q, *R, *U, *copy;
   char* scratch;
   int lift[kWidth];
+  bool scaled[kWidth];
 
   static int64_t lines(int64_t floats) { return (floats + 15) / 16 * 16; }
   static int64_t floats(int64_t m, int64_t n, int64_t group) {
     return lines(group * m * n) + 2 * lines(group * n * n) + lines(m * n) +
-           lines((sk_orthonormalize_scratch(m, n) + 3) / 4);
+           (parts(group) + 1) * part_bytes(m, n) / 4;
   }
 
-  TallGroup(int64_t m_, int64_t n_, int64_t group_, float* memory)
-      : m(m_), n(n_), group(group_), Q(memory) {
+  TallGroup(int64_t m_, int64_t n_, int64_t group_, bool transposed, float* memory)
+      : m(m_),
+        n(n_),
+        group(group_),
+        fused(!transposed && n_ <= sk_orthonormalize_product_columns()),
+        Q(memory) {
     R = Q + lines(group * m * n);
     U = R + lines(group * n * n);
     copy = U + lines(group * n * n);
@@ -153,17 +160,68 @@ struct TallGroup {
 
   void factor(const SvdSmallBatch& batch, int64_t row_stride, int64_t col_stride) {
     int32_t info[kWidth] = {};
-    sk_orthonormalize_block({batch.A, batch.dtype, batch.count, m, n, batch.matrix_stride,
-                             row_stride, col_stride, Q, R, info, scratch});
+    if (fused) Q = batch.U;
+    for (int64_t p = 0; p < parts(batch.count); ++p) {
+      const OrthonormalizeBlock block = part(batch, p, row_stride, col_stride, info);
+      (fused ? sk_orthonormalize_factor : sk_orthonormalize_block)(block);
+    }
     for (int64_t l = 0; l < batch.count; ++l) {
       lift[l] = 0;
+      scaled[l] = false;
       if ((info[l] & kNonFinite) == 0 && out_of_range(R + l * n * n)) {
         factor_scaled(batch, l, row_stride, col_stride);
       }
     }
   }
 
+  // U of a lane from the left vectors of its R; signs go to Vh as well.
+  void expand(const SvdSmallBatch& batch, int64_t l, int64_t row_stride, int64_t col_stride) const {
+    const float* const u = U + l * n * n;
+    float *const to = batch.U + l * m * n, *const Vh = batch.Vh + l * n * n;
+    const int64_t at_once = sk_orthonormalize_group();
+    float signs[kSvdLargest];
+    if (fused && !scaled[l] &&
+        sk_orthonormalize_product(part(batch, l / at_once, row_stride, col_stride, nullptr),
+                                  l % at_once, u, signs)) {
+      for (int64_t j = 0; j < n; ++j) {
+        for (int64_t k = 0; k < n; ++k) Vh[j * n + k] *= signs[j];
+      }
+    } else {
+      multiply_by_rows(Q + l * m * n, m, n, u, to, Vh);
+    }
+  }
+
  private:
+  static int64_t parts(int64_t count) {
+    const int64_t at_once = sk_orthonormalize_group();
+    return (count + at_once - 1) / at_once;
+  }
+  static int64_t part_bytes(int64_t m, int64_t n) {
+    return (sk_orthonormalize_scratch(m, n) + 63) / 64 * 64;
+  }
+
+  // Matrices that are orthonormalized together, with scratch of their own.
+  OrthonormalizeBlock part(const SvdSmallBatch& batch, int64_t p, int64_t row_stride,
+                           int64_t col_stride, int32_t* info) const {
+    const int64_t from = p * sk_orthonormalize_group();
+    const void* Y = nullptr;
+    with_type(batch.A, batch.dtype, [&](auto* data) { Y = data + from * batch.matrix_stride; });
+    return {Y,
+            batch.dtype,
+            smaller(sk_orthonormalize_group(), batch.count - from),
+            m,
+            n,
+            batch.matrix_stride,
+            row_stride,
+            col_stride,
+            Q + from * m * n,
+            R + from * n * n,
+            info == nullptr ? nullptr : info + from,
+            scratch + (p + 1) * part_bytes(m, n),
+            batch.streams,
+            batch.ahead};
+  }
+
   // Whether R has lost digits to subnormal numbers, or may overflow.
   bool out_of_range(const float* r) const {
     const float largest = largest_of(r, n, n, n);
@@ -181,11 +239,12 @@ struct TallGroup {
         }
       }
     });
+    scaled[l] = true;
     lift[l] = lift_of(largest_of(copy, n, n, m));
     scale_columns(copy, n, n, m, Scale(lift[l]));
     int32_t info = 0;
-    sk_orthonormalize_block(
-        {copy, kFloat32, 1, m, n, m * n, n, 1, Q + l * m * n, R + l * n * n, &info, scratch});
+    sk_orthonormalize_block({copy, kFloat32, 1, m, n, m * n, n, 1, Q + l * m * n, R + l * n * n,
+                             &info, scratch, false, 0});
   }
 };
 

@@ -25,6 +25,7 @@ SvdSmallBatch part_of(const SvdSmallBatch& batch, int64_t first, int64_t count) 
   part.S += first * k;
   part.Vh += first * k * batch.n;
   part.info += first;
+  part.ahead = first + count < batch.count ? count * batch.matrix_stride : 0;
   return part;
 }
 
@@ -41,9 +42,11 @@ void sk_svd_small(const SvdSmallBatch& batch, void* workspace, int threads) {
   }
   const Kernels& kernels = active_kernels();
   const Plan plan(kernels, batch.m, batch.n);
+  SvdSmallBatch whole = batch;
+  whole.streams = streamed(batch.U, batch.count * batch.m * std::min(batch.m, batch.n));
   run_groups(batch.count, plan.group, plan.bytes, workspace, threads,
              [&](int64_t first, int64_t count, void* scratch) {
-               kernels.sk_svd_small_block(part_of(batch, first, count), plan.transposed, scratch);
+               kernels.sk_svd_small_block(part_of(whole, first, count), plan.transposed, scratch);
              });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 
 #include "kernels.h"
 
@@ -32,6 +33,13 @@ inline int64_t rows_per_block(int64_t cols) {
 // Threads that the work on so many elements repays.
 inline int team_for(int64_t elements, int threads) {
   return static_cast<int>(std::min<int64_t>(threads, 1 + elements / kThreadWorth));
+}
+
+constexpr int64_t kStreamed = 1 << 20;  // floats that no cache keeps until somebody reads them
+
+// Whether a result of so many floats is written past the caches, by whole lines.
+inline bool streamed(const float* data, int64_t floats) {
+  return floats >= kStreamed && reinterpret_cast<std::uintptr_t>(data) % 64 == 0;
 }
 
 inline const void* at(const void* data, Dtype dtype, int64_t index) {

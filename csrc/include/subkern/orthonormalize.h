@@ -20,6 +20,8 @@ struct OrthonormalizeBlock {
   int32_t* info;  // count; bits 0 (input not finite: Q and R are NaN) and 1 (dependent columns) are
                   // OR-ed in
   void* scratch;  // aligned to 64
+  bool streams;   // Q is aligned to 64 and too large for the caches
+  int64_t ahead;  // elements of Y to what the thread reads after this block, or 0
 };
 
 constexpr int64_t kOrthonormalizeColumns = 64;  // the most

@@ -22,6 +22,8 @@ struct SvdSmallBatch {
   float* Vh;  // count x k x n
   int32_t*
       info;  // count; bits 0 (not finite: results are NaN), 1 (rank deficient), 2 (not converged)
+  bool streams;   // U is aligned to 64 and too large for the caches
+  int64_t ahead;  // elements of A to what the thread reads after this block, or 0
 };
 
 // Bytes of scratch for matrices of this shape on so many threads.

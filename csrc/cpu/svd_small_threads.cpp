@@ -16,7 +16,7 @@ struct Plan {
   }
 };
 
-SvdSmallBatch part_of(const SvdSmallBatch& batch, int64_t first, int64_t count) {
+SvdSmallBatch part_of(const SvdSmallBatch& batch, int64_t first, int64_t count, int threads) {
   SvdSmallBatch part = batch;
   const int64_t k = std::min(batch.m, batch.n);
   part.A = at(batch.A, batch.dtype, first * batch.matrix_stride);
@@ -25,7 +25,8 @@ SvdSmallBatch part_of(const SvdSmallBatch& batch, int64_t first, int64_t count) 
   part.S += first * k;
   part.Vh += first * k * batch.n;
   part.info += first;
-  part.ahead = first + count < batch.count ? count * batch.matrix_stride : 0;
+  // With more threads the next group is likely another's.
+  part.ahead = threads == 1 && first + count < batch.count ? count * batch.matrix_stride : 0;
   return part;
 }
 
@@ -46,7 +47,8 @@ void sk_svd_small(const SvdSmallBatch& batch, void* workspace, int threads) {
   whole.streams = streamed(batch.U, batch.count * batch.m * std::min(batch.m, batch.n));
   run_groups(batch.count, plan.group, plan.bytes, workspace, threads,
              [&](int64_t first, int64_t count, void* scratch) {
-               kernels.sk_svd_small_block(part_of(whole, first, count), plan.transposed, scratch);
+               kernels.sk_svd_small_block(part_of(whole, first, count, threads), plan.transposed,
+                                          scratch);
              });
 }
 

@@ -45,7 +45,8 @@ SUBKERN_INLINE void transpose(Dvec (&v)[8]) {
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {  // pairs of lanes (0, 4) and (2, 6) of four rows
     const int from = i / 4 * 4 + i % 2;
-    fours[i] = _mm512_shuffle_f64x2(pairs[from], pairs[from + 2], i / 2 % 2 == 0 ? 0x88 : 0xdd);
+    fours[i] = i / 2 % 2 == 0 ? _mm512_shuffle_f64x2(pairs[from], pairs[from + 2], 0x88)
+                              : _mm512_shuffle_f64x2(pairs[from], pairs[from + 2], 0xdd);
   }
 #pragma GCC unroll 2
   for (int i = 0; i < 2; ++i) {

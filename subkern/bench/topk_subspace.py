@@ -12,7 +12,7 @@ from torch import Tensor
 
 from subkern.bench.accuracy import Error, orthonormality
 from subkern.bench.gallery import drifting
-from subkern.bench.linalg import ITEMSIZE, SECOND_THREAD, competitor, serving
+from subkern.bench.linalg import ITEMSIZE, competitor, serving
 from subkern.bench.registry import DTYPES, Absent, Case, Setup, Variant
 from subkern.bench.targets import Budget, Target
 from subkern.bench.variants import attempt
@@ -247,15 +247,12 @@ def exact_setup(m: int, n: int, rank: int, dtype: str, where: str, quick: bool) 
 def _case(
     m: int, n: int, rank: int, drift: float, dtype: str, where: str, budget: float | None
 ) -> Case:
-    on_cpu = torch.device(where).type == "cpu"
     bounds: list[Target | Budget] = []
     if drift == FLOOR_DRIFT:
         bounds = [
             Target("step", name, "speedup", floor, variant=MATCHED)
             for name, floor in FLOORS.items()
         ]
-    if on_cpu:
-        bounds.append(Target("step", "subkern", "speedup", SECOND_THREAD, variant="subkern-2"))
     if budget is not None:
         bounds.append(Budget("step", budget))
     nbytes, flops = iterate_cost(m, n, rank, dtype)

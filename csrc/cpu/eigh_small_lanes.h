@@ -1,7 +1,7 @@
 // Jacobi's method on symmetric matrices of at most 32 rows, one per lane.
 #pragma once
 
-#include "jacobi_lanes.h"
+#include "jacobi_blocks.h"
 
 namespace subkern {
 namespace SUBKERN_ISA {
@@ -42,7 +42,7 @@ struct EighLanes {
                                 Mask turns) const {
     float *const x = X[p], *const y = X[q];
     const Vec pp = at(x, p), qq = at(y, q), moved = mul(rotation.tangent, g);
-    turn_columns(rotation, nowhere(), x, y, X.height);
+    turn_columns<false>(rotation, nowhere(), x, y, X.height);
     for (int64_t k = 0; k < n; ++k) {
       put(X[k], p, at(x, k));
       put(X[k], q, at(y, k));
@@ -81,8 +81,10 @@ struct EighLanes {
     Mask active = less(zero(), load(lanes.good, All{}));
     for (int sweep = 0; sweep < kSweeps && any(active); ++sweep) {
       Mask seen = nowhere();
-      for_blocked_pairs(n, [&](const int64_t (*pairs)[2], auto size) {
-        seen = either(seen, turn<decltype(size)::value>(pairs, active, least));
+      for_blocks(n, [&](int64_t first, int64_t other, auto order) {
+        for_pairs(first, other, n, order, [&](const int64_t (*pairs)[2], auto count) {
+          seen = either(seen, turn<decltype(count)::value>(pairs, active, least));
+        });
       });
       active = both(active, seen);
     }

@@ -65,6 +65,11 @@ struct Rotation {
   Vec tangent, sine, half;
 
   Rotation() = default;
+  static SUBKERN_INLINE Rotation none() {
+    Rotation still;
+    still.tangent = still.sine = still.half = zero();
+    return still;
+  }
   template <class Angle>
   SUBKERN_INLINE Rotation(Vec a, Vec b, Vec g, Mask turn, Angle) {
     const Vec d = mul(splat(0.5f), sub(b, a));

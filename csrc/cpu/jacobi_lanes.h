@@ -9,45 +9,11 @@ namespace SUBKERN_ISA {
 namespace {
 
 constexpr int64_t kLanesLargest = 32;  // columns of matrices that are worked on side by side
-constexpr int kTogether = 4;           // disjoint pairs whose rotations are computed together
 
 template <int kValue>
 struct Count {
   static constexpr int value = kValue;
 };
-
-// Calls body(pairs, Count<size>) for all pairs i < j, disjoint within a call. Blocks of columns
-// meet block by block: one block stays in the first-level cache while the others pass.
-template <class Body>
-SUBKERN_INLINE void for_blocked_pairs(int64_t n, const Body& body) {
-  int64_t pairs[kTogether][2];
-  const auto flush = [&](int waiting) {
-    if (waiting == kTogether) return body(pairs, Count<kTogether>{});
-    for (int k = 0; k < waiting; ++k) body(pairs + k, Count<1>{});
-  };
-  for (int64_t first = 0; first < n; first += kTogether) {
-    const int64_t size = smaller(kTogether, n - first);
-    for (int64_t round = 0; round < size; ++round) {
-      for_round(size, round, [&](int64_t i, int64_t j) {
-        pairs[0][0] = first + i;
-        pairs[0][1] = first + j;
-        flush(1);
-      });
-    }
-    for (int64_t other = first + kTogether; other < n; other += kTogether) {
-      for (int64_t shift = 0; shift < kTogether; ++shift) {
-        int waiting = 0;
-        for (int64_t k = 0; k < kTogether; ++k) {
-          const int64_t j = other + (k + shift) % kTogether;
-          if (j >= n) continue;
-          pairs[waiting][0] = first + k;
-          pairs[waiting++][1] = j;
-        }
-        flush(waiting);
-      }
-    }
-  }
-}
 
 // `count` matrices of rows x cols elements of a batch in memory.
 struct Source {
@@ -67,6 +33,22 @@ struct Columns {
 
 inline Vec at(const float* column, int64_t i) { return load(column + i * kWidth, All{}); }
 inline void put(float* column, int64_t i, Vec x) { store(column + i * kWidth, x, All{}); }
+
+// Entry places[l] of each lane l.
+inline void put_at(float* column, Vec places, Vec x) {
+#if SUBKERN_LEVEL == SUBKERN_LEVEL_avx512
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i row = _mm512_slli_epi32(_mm512_cvttps_epi32(places), 4);
+  _mm512_i32scatter_ps(column, _mm512_add_epi32(row, lane), x, sizeof(float));
+#else
+  float rows[kWidth], entries[kWidth];
+  store(rows, places, All{});
+  store(entries, x, All{});
+  for (int64_t l = 0; l < kWidth; ++l) {
+    column[static_cast<int64_t>(rows[l]) * kWidth + l] = entries[l];
+  }
+#endif
+}
 
 // Calls read(flat position, vector over lanes) for matrices whose elements lie in one block.
 template <class T, class Read>
@@ -209,23 +191,35 @@ SUBKERN_INLINE Vec lanes_dot(const float* a, const float* b, int64_t m) {
   return add(add(s0, s1), add(s2, s3));
 }
 
-SUBKERN_INLINE void turn_columns(const Rotation& rotation, Mask swap, float* p, float* q,
-                                 int64_t height) {
-  if (any(swap)) {
-    for (int64_t i = 0; i < height; ++i) {
-      Vec x = at(p, i), y = at(q, i);
-      rotation.apply(x, y);
-      put(p, i, pick(swap, y, x));
-      put(q, i, pick(swap, x, y));
+// Inner products of one column with kColumns others, entries [from, to), each from four sums.
+template <int kColumns>
+SUBKERN_INLINE void lanes_dots(const float* a, float* const* b, int64_t from, int64_t to,
+                               Vec* products) {
+  Vec sums[4][kColumns];
+  for (auto& row : sums) {
+    for (Vec& x : row) x = zero();
+  }
+  int64_t i = from;
+  for (; i + 4 <= to; i += 4) {
+    for (int r = 0; r < 4; ++r) {
+      const Vec x = held(at(a, i + r));
+      for (int c = 0; c < kColumns; ++c) sums[r][c] = fma(x, at(b[c], i + r), sums[r][c]);
     }
-    return;
   }
-  for (int64_t i = 0; i < height; ++i) {
-    Vec x = at(p, i), y = at(q, i);
-    rotation.apply(x, y);
-    put(p, i, x);
-    put(q, i, y);
+  for (; i < to; ++i) {
+    for (int c = 0; c < kColumns; ++c) sums[0][c] = fma(at(a, i), at(b[c], i), sums[0][c]);
   }
+  for (int c = 0; c < kColumns; ++c) {
+    products[c] = add(add(sums[0][c], sums[1][c]), add(sums[2][c], sums[3][c]));
+  }
+}
+
+// Calls body(first column, Count<4>) or, for what is left of [from, to), body(column, Count<1>).
+template <class Body>
+SUBKERN_INLINE void by_fours(int64_t from, int64_t to, const Body& body) {
+  int64_t j = from;
+  for (; j + 4 <= to; j += 4) body(j, Count<4>{});
+  for (; j < to; ++j) body(j, Count<1>{});
 }
 
 // Rows [i, i + kRows) of X times the symmetric n x n factor. rows: kRows n vectors.
@@ -235,15 +229,24 @@ SUBKERN_INLINE void polish_rows(const Columns& X, int64_t i, int64_t n, const fl
   for (int64_t p = 0; p < n; ++p) {
     for (int r = 0; r < kRows; ++r) put(rows, p * kRows + r, at(X[p], i + r));
   }
-  for (int64_t q = 0; q < n; ++q) {
-    Vec sums[kRows];
-    for (int r = 0; r < kRows; ++r) sums[r] = zero();
-    for (int64_t p = 0; p < n; ++p) {
-      const Vec f = at(factor, q * n + p);
-      for (int r = 0; r < kRows; ++r) sums[r] = fma(f, at(rows, p * kRows + r), sums[r]);
+  by_fours(0, n, [&](int64_t q, auto columns) {
+    constexpr int kColumns = decltype(columns)::value;
+    Vec sums[kRows][kColumns];
+    for (auto& row : sums) {
+      for (Vec& x : row) x = zero();
     }
-    for (int r = 0; r < kRows; ++r) put(X[q], i + r, sums[r]);
-  }
+    for (int64_t p = 0; p < n; ++p) {
+      Vec f[kColumns];
+      for (int c = 0; c < kColumns; ++c) f[c] = held(at(factor, (q + c) * n + p));
+      for (int r = 0; r < kRows; ++r) {
+        const Vec x = held(at(rows, p * kRows + r));
+        for (int c = 0; c < kColumns; ++c) sums[r][c] = fma(f[c], x, sums[r][c]);
+      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      for (int c = 0; c < kColumns; ++c) put(X[q + c], i + r, sums[r][c]);
+    }
+  });
 }
 
 // X (1.5 I - 0.5 X^T X) for columns of m entries: squares their distance from orthonormal.
@@ -251,16 +254,22 @@ SUBKERN_INLINE void polish_rows(const Columns& X, int64_t i, int64_t n, const fl
 inline void polish(const Columns& X, int64_t m, int64_t n, float* scratch) {
   float* const row = scratch + n * n * kWidth;
   for (int64_t p = 0; p < n; ++p) {
-    for (int64_t q = 0; q <= p; ++q) {
-      const Vec g = lanes_dot(X[p], X[q], m);
-      const Vec t = fnma(splat(0.5f), g, splat(p == q ? 1.5f : 0.0f));
-      put(scratch, p * n + q, t);
-      put(scratch, q * n + p, t);
-    }
+    by_fours(0, p + 1, [&](int64_t q, auto columns) {
+      constexpr int kColumns = decltype(columns)::value;
+      float* others[kColumns];
+      Vec g[kColumns];
+      for (int c = 0; c < kColumns; ++c) others[c] = X[q + c];
+      lanes_dots<kColumns>(X[p], others, 0, m, g);
+      for (int c = 0; c < kColumns; ++c) {
+        const Vec t = fnma(splat(0.5f), g[c], splat(p == q + c ? 1.5f : 0.0f));
+        put(scratch, p * n + q + c, t);
+        put(scratch, (q + c) * n + p, t);
+      }
+    });
   }
-  int64_t i = 0;
-  for (; i + 4 <= m; i += 4) polish_rows<4>(X, i, n, scratch, row);
-  for (; i < m; ++i) polish_rows<1>(X, i, n, scratch, row);
+  by_fours(0, m, [&](int64_t i, auto rows) {
+    polish_rows<decltype(rows)::value>(X, i, n, scratch, row);
+  });
 }
 
 // Per column and lane: does the entry of largest magnitude (lowest index) call for a change of

@@ -53,6 +53,16 @@ inline Vec sub(Vec a, Vec b) { return a - b; }
 inline Vec fnma(Vec a, Vec b, Vec c) { return c - a * b; }
 #endif
 
+// The same vector, in a register from here on: its uses do not fetch it from memory each.
+inline Vec held(Vec a) {
+#if SUBKERN_LEVEL == SUBKERN_LEVEL_avx512
+  asm("" : "+v"(a));
+#elif SUBKERN_LEVEL == SUBKERN_LEVEL_avx2
+  asm("" : "+x"(a));
+#endif
+  return a;
+}
+
 inline Mask nowhere() { return less(zero(), zero()); }
 
 }  // namespace

@@ -1,9 +1,9 @@
 // One-sided Jacobi on matrices of at most 32 columns, one per lane: A P = Q R with the longest
-// column first, then R^T, whose columns are nearly orthogonal already: R^T V = U' S makes A = (Q V)
-// S (P U')^T.
+// column first, then P R^T, whose columns are nearly orthogonal already: P R^T V = U S makes
+// A = (Q V) S U^T.
 #pragma once
 
-#include "jacobi_lanes.h"
+#include "jacobi_blocks.h"
 
 namespace subkern {
 namespace SUBKERN_ISA {
@@ -13,7 +13,7 @@ struct SvdLanes {
   int64_t m, n;
   Columns A;                      // m entries: the matrix, then the reflectors of Q
   Columns left;                   // m entries: V, then Q V
-  Columns Y;                      // n entries: R^T, then U', then P U'
+  Columns Y;                      // n entries: P R^T, then U
   float *norms, *betas, *places;  // n vectors each; norms become the singular values
   float* scratch;                 // n (n + 4) vectors
 
@@ -51,28 +51,30 @@ struct SvdLanes {
     }
   }
 
-  // x -= beta (v . x) v from entry k on; returns the sum of squares behind entry k.
-  SUBKERN_INLINE Vec reflect(const float* v, Vec beta, float* x, int64_t k) const {
-    const Vec w = mul(beta, lanes_dot(v + k * kWidth, x + k * kWidth, m - k));
-    put(x, k, fnma(w, at(v, k), at(x, k)));
-    Vec squares = zero(), others = zero();
-    int64_t i = k + 1;
-    for (; i + 2 <= m; i += 2) {
-      const Vec a = fnma(w, at(v, i), at(x, i)), b = fnma(w, at(v, i + 1), at(x, i + 1));
-      put(x, i, a);
-      put(x, i + 1, b);
-      squares = fma(a, a, squares);
-      others = fma(b, b, others);
+  // x -= beta (v . x) v from entry k on, for kColumns columns; squares: their sums of squares
+  // behind entry k.
+  template <int kColumns>
+  SUBKERN_INLINE void reflect(const float* v, Vec beta, float* const* x, int64_t k,
+                              Vec* squares) const {
+    Vec w[kColumns];
+    lanes_dots<kColumns>(v, x, k, m, w);
+    const Vec head = at(v, k);
+    for (int c = 0; c < kColumns; ++c) {
+      w[c] = mul(beta, w[c]);
+      put(x[c], k, fnma(w[c], head, at(x[c], k)));
+      squares[c] = zero();
     }
-    if (i < m) {
-      const Vec a = fnma(w, at(v, i), at(x, i));
-      put(x, i, a);
-      squares = fma(a, a, squares);
+    for (int64_t i = k + 1; i < m; ++i) {
+      const Vec entry = held(at(v, i));
+      for (int c = 0; c < kColumns; ++c) {
+        const Vec a = fnma(w[c], entry, at(x[c], i));
+        put(x[c], i, a);
+        squares[c] = fma(a, a, squares[c]);
+      }
     }
-    return add(squares, others);
   }
 
-  // Householder's Q R with pivoting; R^T goes to Y.
+  // Householder's Q R with pivoting; P R^T goes to Y.
   void factor() const {
     measure(A, m);
     for (int64_t j = 0; j < n; ++j) put(places, j, splat(static_cast<float>(j)));
@@ -89,12 +91,22 @@ struct SvdLanes {
       const Vec beta = pick(full, div(splat(2.0f), fma(first, first, tail)), zero());
       put(v, k, first);
       put(betas, k, beta);
-      for (int64_t j = k + 1; j < n; ++j) put(norms, j, reflect(v, beta, A[j], k));
-      put(Y[k], k, alpha);
+      by_fours(k + 1, n, [&](int64_t j, auto columns) {
+        constexpr int kColumns = decltype(columns)::value;
+        float* x[kColumns];
+        Vec squares[kColumns];
+        for (int c = 0; c < kColumns; ++c) x[c] = A[j + c];
+        reflect<kColumns>(v, beta, x, k, squares);
+        for (int c = 0; c < kColumns; ++c) put(norms, j + c, squares[c]);
+      });
+      put(Y[k], 0, alpha);
     }
+    // Row j of R^T goes to where column j came from: the rows of U need no more than that.
     for (int64_t k = 0; k < n; ++k) {
-      for (int64_t i = 0; i < k; ++i) put(Y[k], i, zero());
-      for (int64_t j = k + 1; j < n; ++j) put(Y[k], j, at(A[j], k));
+      const Vec diagonal = at(Y[k], 0);
+      for (int64_t i = 0; i < n; ++i) put(Y[k], i, zero());
+      put_at(Y[k], at(places, k), diagonal);
+      for (int64_t j = k + 1; j < n; ++j) put_at(Y[k], at(places, j), at(A[j], k));
     }
   }
 
@@ -117,43 +129,90 @@ struct SvdLanes {
     Mask turned, counted;
   };
 
-  // Turns kPairs disjoint pairs of columns of the active lanes, their waits overlapped.
+  // The rotations that make kPairs disjoint pairs of columns orthogonal, their waits overlapped,
+  // and the norms after them; whether any lane turns or swaps.
   template <int kPairs>
-  SUBKERN_INLINE void turn(const int64_t (*pairs)[2], Sweep& sweep) const {
-    Vec a[kPairs], b[kPairs], g[kPairs];
-    Mask turns[kPairs], swap[kPairs];
+  SUBKERN_INLINE bool find(const int64_t (*pairs)[2], const Vec* g, Sweep& sweep,
+                           Rotation* rotation, Mask* swap) const {
+    Vec a[kPairs], b[kPairs];
+    Mask turns[kPairs], acts = nowhere();
     for (int k = 0; k < kPairs; ++k) {
       a[k] = at(norms, pairs[k][0]);
       b[k] = at(norms, pairs[k][1]);
-      g[k] = lanes_dot(Y[pairs[k][0]], Y[pairs[k][1]], n);
-    }
-    bool idle = true;
-    for (int k = 0; k < kPairs; ++k) {
       const Vec limit = mul(splat(4.0f * kEps * kEps), mul(a[k], b[k]));
       const Vec shorter = smaller(a[k], b[k]);
       turns[k] = both(both(sweep.active, less(limit, mul(g[k], g[k]))), less(sweep.floor, shorter));
       swap[k] = both(sweep.active, less(a[k], b[k]));  // the longer column comes first
-      const Mask acts = either(turns[k], swap[k]);
-      idle &= !any(acts);
-      // An exchange changes who meets whom: after it a sweep has not seen every pair.
-      sweep.turned = either(sweep.turned, acts);
+      acts = either(acts, either(turns[k], swap[k]));
       sweep.counted = either(sweep.counted, both(turns[k], less(sweep.null, shorter)));
     }
-    if (idle) return;
-    Rotation rotation[kPairs];
+    // An exchange changes who meets whom: after it a sweep has not seen every pair.
+    sweep.turned = either(sweep.turned, acts);
+    if (!any(acts)) return false;
+    for (int k = 0; k < kPairs; ++k) rotation[k] = Rotation(a[k], b[k], g[k], turns[k], Near{});
     for (int k = 0; k < kPairs; ++k) {
-      rotation[k] = Rotation(a[k], b[k], g[k], turns[k], Near{});
-    }
-    for (int k = 0; k < kPairs; ++k) {
-      if (!any(either(turns[k], swap[k]))) continue;
-      const int64_t p = pairs[k][0], q = pairs[k][1];
       const Vec moved = mul(rotation[k].tangent, g[k]);
       const Vec at_p = larger(sub(a[k], moved), zero()), at_q = larger(add(b[k], moved), zero());
-      put(norms, p, pick(swap[k], at_q, at_p));
-      put(norms, q, pick(swap[k], at_p, at_q));
-      turn_columns(rotation[k], swap[k], Y[p], Y[q], n);
-      turn_columns(rotation[k], swap[k], left[p], left[q], n);
+      put(norms, pairs[k][0], pick(swap[k], at_q, at_p));
+      put(norms, pairs[k][1], pick(swap[k], at_p, at_q));
     }
+    return true;
+  }
+
+  SUBKERN_INLINE void turn_pair(const int64_t (*pair)[2], Sweep& sweep) const {
+    const int64_t p = pair[0][0], q = pair[0][1];
+    const Vec g = lanes_dot(Y[p], Y[q], n);
+    Rotation rotation;
+    Mask swap;
+    if (!find<1>(pair, &g, sweep, &rotation, &swap)) return;
+    turn_columns<true>(rotation, swap, Y[p], Y[q], n);
+    turn_columns<true>(rotation, swap, left[p], left[q], n);
+  }
+
+  // One meeting of eight columns, from this round on; g: the inner products of its pairs.
+  template <class Order, int kRound>
+  SUBKERN_INLINE void turn_rounds(const int64_t* columns, float* const* in_Y, Vec* g, Sweep& sweep,
+                                  Turns& turns, bool& acts, bool& swaps) const {
+    int64_t pairs[kTogether][2];
+    for (int k = 0; k < kTogether; ++k) {
+      pairs[k][0] = columns[Order::pairs[kRound][k][0]];
+      pairs[k][1] = columns[Order::pairs[kRound][k][1]];
+    }
+    Rotation* const rotation = turns.rotation + kRound * kTogether;
+    Mask* const swap = turns.swap + kRound * kTogether;
+    if (find<kTogether>(pairs, g, sweep, rotation, swap)) {
+      acts = true;
+      if (any(either(either(swap[0], swap[1]), either(swap[2], swap[3])))) {
+        swaps = true;
+        turn_round<Order, kRound, true>(turns, in_Y, n, g);
+      } else {
+        turn_round<Order, kRound, false>(turns, in_Y, n, g);
+      }
+    } else {
+      for (int k = 0; k < kTogether; ++k) rotation[k] = Rotation::none();
+      if constexpr (kRound + 1 < Order::kRounds) inner_products<Order, kRound + 1>(in_Y, n, g);
+    }
+    if constexpr (kRound + 1 < Order::kRounds) {
+      turn_rounds<Order, kRound + 1>(columns, in_Y, g, sweep, turns, acts, swaps);
+    }
+  }
+
+  template <class Order>
+  void turn_blocks(int64_t first, int64_t other, Sweep& sweep) const {
+    int64_t columns[kPair];
+    float *in_Y[kPair], *in_left[kPair];
+    for (int c = 0; c < kPair; ++c) {
+      columns[c] = c < kTogether ? first + c : other + c - kTogether;
+      in_Y[c] = Y[columns[c]];
+      in_left[c] = left[columns[c]];
+    }
+    Turns turns;
+    Vec g[kTogether];
+    bool acts = false, swaps = false;
+    inner_products<Order, 0>(in_Y, n, g);
+    turn_rounds<Order, 0>(columns, in_Y, g, sweep, turns, acts, swaps);
+    if (!acts) return;
+    swaps ? turn_all<Order, true>(turns, in_left, n) : turn_all<Order, false>(turns, in_left, n);
   }
 
   void iterate(Lanes& lanes) const {
@@ -166,8 +225,14 @@ struct SvdLanes {
       sweep.null = mul(splat(4.0f * kEps * kEps), measure(Y, n));
       sweep.floor = mul(sweep.null, pick(along, splat(1.0f / 16.0f), splat(1.0f)));
       sweep.turned = sweep.counted = nowhere();
-      for_blocked_pairs(n, [&](const int64_t (*pairs)[2], auto size) {
-        turn<decltype(size)::value>(pairs, sweep);
+      for_blocks(n, [&](int64_t first, int64_t other, auto order) {
+        if (other + kTogether <= n) {
+          turn_blocks<decltype(order)>(first, other, sweep);
+        } else {
+          for_pairs(first, other, n, order, [&](const int64_t (*pairs)[2], auto count) {
+            for (int k = 0; k < decltype(count)::value; ++k) turn_pair(pairs + k, sweep);
+          });
+        }
       });
       sweep.active = both(sweep.active, sweep.turned);
       along = both(along, sweep.counted);
@@ -175,7 +240,7 @@ struct SvdLanes {
     mark_unconverged(sweep.active, lanes);
   }
 
-  // Singular values, columns in their order, U' with null columns completed.
+  // Singular values, columns in their order, U with null columns completed.
   void finish(int64_t count, Lanes& lanes) const {
     measure(Y, n);
     int64_t order[kLanesLargest];
@@ -215,23 +280,20 @@ struct SvdLanes {
     }
   }
 
-  // V becomes Q V, U' becomes P U'.
-  void expand(int64_t count) const {
+  // V becomes Q V.
+  void expand() const {
     for (int64_t j = 0; j < n; ++j) {
       for (int64_t i = n; i < m; ++i) put(left[j], i, zero());
     }
     for (int64_t k = n - 1; k >= 0; --k) {
       const Vec beta = at(betas, k);
-      for (int64_t j = 0; j < n; ++j) reflect(A[k], beta, left[j], k);
-    }
-    for (int64_t l = 0; l < count; ++l) {
-      float column[kLanesLargest];
-      for (int64_t j = 0; j < n; ++j) {
-        for (int64_t i = 0; i < n; ++i) column[i] = Y[j][i * kWidth + l];
-        for (int64_t i = 0; i < n; ++i) {
-          Y[j][static_cast<int64_t>(places[i * kWidth + l]) * kWidth + l] = column[i];
-        }
-      }
+      by_fours(0, n, [&](int64_t j, auto columns) {
+        constexpr int kColumns = decltype(columns)::value;
+        float* x[kColumns];
+        Vec squares[kColumns];
+        for (int c = 0; c < kColumns; ++c) x[c] = left[j + c];
+        reflect<kColumns>(A[k], beta, x, k, squares);
+      });
     }
   }
 
@@ -253,7 +315,7 @@ struct SvdLanes {
     finish(count, lanes);
     polish(Y, n, n, scratch);
     polish(left, n, n, scratch);
-    expand(count);
+    expand();
   }
 
   // U by rows, S, V^T by rows, for each matrix; all NaN for a bad one. Swapped: the transposed

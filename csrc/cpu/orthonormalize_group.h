@@ -150,16 +150,18 @@ class Group {
     alignas(64) float right[64];
     multiply_factor(tile_divisors_[1].of(l), F, k, right);
     Largest largest;
-    each_divided(
+    each_divided<1>(
         block, Y + l * block.matrix_stride, l, panels_,
-        [&](auto& tile, int64_t r, int64_t p) {
-          multiply_tile(right, tile);
-          turn_rows(tile);
-          float* const to = rows_ + (p * panels_.rows + r) * 8;
+        [&](auto& tiles, int64_t r, int64_t p) {
+          float* to = rows_ + (p * panels_.rows + r) * 8;
+          for (auto& tile : tiles) {
+            multiply_tile(right, tile);
+            turn_rows(tile);
 #pragma GCC unroll 8
-          for (int i = 0; i < 8; ++i) {
-            store(to + i * kWidth, tile[i], All{});
-            largest.see(tile[i]);
+            for (int i = 0; i < 8; ++i, to += kWidth) {
+              store(to, tile[i], All{});
+              largest.see(tile[i]);
+            }
           }
         },
         [](int64_t) {});
@@ -202,48 +204,52 @@ class Group {
     }
   }
 
-  // Calls body(tile, row in the panel, panel) for the tiles of a matrix of at most kNarrow columns,
-  // and end(p) after each panel.
-  template <class T, class Body, class End>
+  // Calls body(tiles, row in the panel, panel) for kTiles tiles at a time of a matrix of at most
+  // kNarrow columns, and end(p) after each panel.
+  template <int kTiles, class T, class Body, class End>
   SUBKERN_INLINE void each_tile(const OrthonormalizeBlock& block, const T* Y, const Panels& shape,
                                 const Body& body, const End& end) const {
     for (int64_t p = 0; p < shape.count; ++p) {
-      for (int64_t r = 0; r < shape.rows; r += kWidth) {
-        Tile tile;
-        const int64_t row = p * shape.rows + r;
-        read_tile(Y + row * block.row_stride, block.row_stride, block.col_stride, shape.m - row,
-                  shape.k, tile);
-        body(tile, r, p);
+      for (int64_t r = 0; r < shape.rows; r += kTiles * kWidth) {
+        Tile tiles[kTiles];
+#pragma GCC unroll 2
+        for (int t = 0; t < kTiles; ++t) {
+          const int64_t row = p * shape.rows + r + t * kWidth;
+          read_tile(Y + row * block.row_stride, block.row_stride, block.col_stride, shape.m - row,
+                    shape.k, tiles[t]);
+        }
+        body(tiles, r, p);
       }
       end(p);
     }
   }
 
   // The same for the tiles of Q1, which is Y over the first divisor.
-  template <class T, class Body, class End>
+  template <int kTiles, class T, class Body, class End>
   SUBKERN_INLINE void each_divided(const OrthonormalizeBlock& block, const T* Y, int64_t l,
                                    const Panels& shape, const Body& body, const End& end) const {
     const TileDivisor first = tile_divisors_[0].of(l);
     const auto run = [&](auto scaled) {
-      each_tile(
+      each_tile<kTiles>(
           block, Y, shape,
-          [&](auto& tile, int64_t r, int64_t p) {
-            divide_tile<decltype(scaled)::value>(first, tile);
-            body(tile, r, p);
+          [&](auto& tiles, int64_t r, int64_t p) {
+            divide_tiles<decltype(scaled)::value>(first, tiles);
+            body(tiles, r, p);
           },
           end);
     };
     scaled_[l] ? run(std::true_type()) : run(std::false_type());
   }
 
-  // The rows of a tile of the matrix that comes after the group: the pass with the most arithmetic
-  // asks for them; the one that writes keeps the memory busy itself.
-  template <class T>
-  SUBKERN_INLINE void ask_for(const OrthonormalizeBlock& block, const T* Y, int64_t row) const {
+  // Half of the lines (even or odd ones) of some tiles' rows of the matrix that comes after the
+  // group. Two passes ask for them; the one that writes keeps the memory busy itself.
+  template <int kTiles, class T>
+  SUBKERN_INLINE void ask_for(const OrthonormalizeBlock& block, const T* Y, int64_t row,
+                              int64_t half) const {
     if (block.ahead == 0 || block.col_stride != 1 || block.row_stride != panels_.k) return;
-    const int64_t bytes = kWidth * panels_.k * static_cast<int64_t>(sizeof(T));
+    const int64_t bytes = kTiles * kWidth * panels_.k * static_cast<int64_t>(sizeof(T));
     const char* const next = reinterpret_cast<const char*>(Y + block.ahead + row * panels_.k);
-    for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(next + b, 0, 2);
+    for (int64_t b = 64 * half; b < bytes; b += 128) __builtin_prefetch(next + b, 0, 2);
   }
 
   // R_ of the lane: Y^T Y.
@@ -255,11 +261,16 @@ class Group {
       gram_panel(D_, panels_, to);
     };
     if (!narrow_) return each_panel(block, Y, D_, add);
-    each_tile(
+    each_tile<1>(
         block, Y, panels_,
-        [&](auto& tile, int64_t r, int64_t) {
+        [&](auto& tiles, int64_t r, int64_t p) {
+          ask_for<1>(block, Y, p * panels_.rows + r, 1);
+          double* to = D_ + r;
+          for (auto& tile : tiles) {
 #pragma GCC unroll 8
-          for (int c = 0; c < 8; ++c) put(D_ + c * kWidePitch + r, tile[c]);
+            for (int c = 0; c < 8; ++c) put(to + c * kWidePitch, tile[c]);
+            to += kWidth;
+          }
         },
         add);
     if (collects_) collect(partial_, collected_ + l * 64);
@@ -278,12 +289,16 @@ class Group {
       };
       return each_panel(block, Y, Q1, divide, step);
     }
-    each_divided(
+    each_divided<kTwoTiles>(
         block, Y, l, long_,
-        [&](auto& tile, int64_t r, int64_t p) {
-          ask_for(block, Y, p * long_.rows + r);
+        [&](auto& tiles, int64_t r, int64_t p) {
+          ask_for<kTwoTiles>(block, Y, p * long_.rows + r, 0);
+          float* to = tile_ + r;
+          for (auto& tile : tiles) {
 #pragma GCC unroll 8
-          for (int c = 0; c < 8; ++c) put(tile_ + c * kLongPitch + r, tile[c]);
+            for (int c = 0; c < 8; ++c) put(to + c * kLongPitch, tile[c]);
+            to += kWidth;
+          }
         },
         [&](int64_t p) {
           const bool last = p == long_.count - 1 && !collects_;
@@ -313,11 +328,14 @@ class Group {
     }
     const bool past = streams(block);
     const TileDivisor then = tile_divisors_[1].of(l);
-    each_divided(
+    each_divided<1>(
         block, Y, l, panels_,
-        [&](auto& tile, int64_t r, int64_t p) {
-          multiply_inverse(then, tile);
-          store_rows(Q + (p * panels_.rows + r) * k, k, valid(p) - r, past, tile);
+        [&](auto& tiles, int64_t r, int64_t p) {
+          for (auto& tile : tiles) {
+            multiply_inverse(then, tile);
+            store_rows(Q + (p * panels_.rows + r) * k, k, valid(p) - r, past, tile);
+            r += kWidth;
+          }
         },
         [](int64_t) {});
   }

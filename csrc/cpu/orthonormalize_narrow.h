@@ -12,6 +12,8 @@ constexpr int kNarrow = kWidth >= 8 ? 8 : 0;  // the most columns; 0: no such ti
 constexpr int kTileColumns = 8;
 
 using Tile = Vec[kTileColumns];  // one vector per column
+// Tiles that are divided together where registers are left: they share the fetches of the divisor.
+constexpr int kTwoTiles = kWidth == 16 ? 2 : 1;
 
 #if SUBKERN_LEVEL == SUBKERN_LEVEL_avx512
 
@@ -187,17 +189,28 @@ inline void set_divisors(const TileDivisor& to, const double* R, const double* i
   }
 }
 
+// A number for so many tiles: for one alone the instruction that uses it fetches it as cheaply.
+template <int kTiles>
+SUBKERN_INLINE Vec splat_for(const float* number) {
+  return kTiles > 1 ? held(splat(*number)) : splat(*number);
+}
+
 // As divide_panel; not kScaled where all scales are 1.
-template <bool kScaled>
-SUBKERN_INLINE void divide_tile(const TileDivisor& divisor, Tile& tile) {
+template <bool kScaled, int kTiles>
+SUBKERN_INLINE void divide_tiles(const TileDivisor& divisor, Tile (&tiles)[kTiles]) {
 #pragma GCC unroll 8
-  for (int c = 0; c < 8 && kScaled; ++c) tile[c] = mul(tile[c], splat(*divisor.scale(c)));
+  for (int c = 0; c < 8 && kScaled; ++c) {
+    const Vec scale = splat_for<kTiles>(divisor.scale(c));
+    for (Tile& tile : tiles) tile[c] = mul(tile[c], scale);
+  }
 #pragma GCC unroll 8
   for (int c = 0; c < 8; ++c) {
-    tile[c] = mul(tile[c], splat(*divisor.inverse(c)));
+    const Vec inverse = splat_for<kTiles>(divisor.inverse(c));
+    for (Tile& tile : tiles) tile[c] = mul(tile[c], inverse);
 #pragma GCC unroll 8
     for (int d = c + 1; d < 8; ++d) {
-      tile[d] = fnma(tile[c], splat(*divisor.entry(c, d)), tile[d]);
+      const Vec entry = splat_for<kTiles>(divisor.entry(c, d));
+      for (Tile& tile : tiles) tile[d] = fnma(tile[c], entry, tile[d]);
     }
   }
 }
@@ -301,37 +314,34 @@ inline void multiply_factor(const TileDivisor& inverse, const float* F, int64_t 
 class Largest {
  public:
   SUBKERN_INLINE void see(Vec rows) {
-    const Vec now = magnitude(rows);
-    value_ = pick(less(size_, now), rows, value_);
-    size_ = larger(size_, now);
+    highest_ = larger(highest_, rows);
+    lowest_ = smaller(lowest_, rows);
   }
 
   // 1 or -1 per column, so that these entries become positive.
   void signs(const float* rows, int64_t count, float* found) const {
-    float value[kTileColumns + kWidth], size[kTileColumns + kWidth];
-    store(value, value_, All{});
-    store(size, size_, All{});
+    float high[kTileColumns + kWidth], low[kTileColumns + kWidth];
+    store(high, highest_, All{});
+    store(low, lowest_, All{});
     for (int64_t c = 0; c < 8; ++c) {
-      int64_t best = c;
+      float top = high[c], bottom = -low[c];
       for (int64_t other = c + 8; other < kWidth; other += 8) {
-        if (size[other] > size[best]) best = other;
-        // Equal ones of other rows: the first of all decides.
-        if (size[other] == size[c] && value[other] != value[c]) best = -1;
+        top = high[other] > top ? high[other] : top;
+        bottom = -low[other] > bottom ? -low[other] : bottom;
       }
-      float first = best < 0 ? 0.0f : value[best];
-      for (int64_t i = 0; best < 0 && i < count; ++i) {
+      found[c] = bottom > top ? -1.0f : 1.0f;
+      // Equal ones of both signs: the first decides.
+      for (int64_t i = 0; top == bottom && i < count; ++i) {
         const float x = rows[i * 8 + c];
-        if ((x < 0.0f ? -x : x) == size[c]) {
-          first = x;
-          break;
-        }
+        if (x != top && x != -top) continue;
+        found[c] = x < 0.0f ? -1.0f : 1.0f;
+        break;
       }
-      found[c] = first < 0.0f ? -1.0f : 1.0f;
     }
   }
 
  private:
-  Vec value_ = zero(), size_ = splat(-1.0f);
+  Vec highest_ = zero(), lowest_ = zero();
 };
 
 // Rows of 8 times the signs of their columns, to contiguous rows of `width`.

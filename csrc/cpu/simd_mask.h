@@ -54,7 +54,8 @@ inline Vec fnma(Vec a, Vec b, Vec c) { return c - a * b; }
 #endif
 
 // The same vector, in a register from here on: its uses do not fetch it from memory each.
-inline Vec held(Vec a) {
+template <class V>
+SUBKERN_INLINE V held(V a) {
 #if SUBKERN_LEVEL == SUBKERN_LEVEL_avx512
   asm("" : "+v"(a));
 #elif SUBKERN_LEVEL == SUBKERN_LEVEL_avx2

@@ -11,7 +11,7 @@ LARGEST = 64  # the small side of svd_small and eigh_small
 
 
 def check_matrices(op: str, name: str, A: object) -> Tensor:
-    """A strided tensor of float32, bfloat16 or float64 matrices."""
+    """A strided tensor of float32, bfloat16 or float64 matrices, detached."""
     if not isinstance(A, Tensor):
         raise TypeError(f"{op}: {name} must be a tensor, got {type(A).__name__}")
     if A.layout != torch.strided:
@@ -21,7 +21,7 @@ def check_matrices(op: str, name: str, A: object) -> Tensor:
     check_floating(op, name, [A])
     if A.dim() < 2:
         raise ValueError(f"{op}: {name} must have at least two dimensions, got {A.dim()}")
-    return A.detach()
+    return A.detach() if A.requires_grad else A
 
 
 def check_small(op: str, name: str, A: Tensor) -> None:
@@ -34,7 +34,13 @@ def check_small(op: str, name: str, A: Tensor) -> None:
 
 def as_batch(A: Tensor) -> Tensor:
     """(*batch, m, n) as (b, m, n); views stay views where their strides allow it."""
-    return A.reshape(A.shape[:-2].numel(), *A.shape[-2:])
+    # After a kernel has filled the caches each call into torch takes ten microseconds.
+    return A if A.dim() == 3 else A.reshape(A.shape[:-2].numel(), *A.shape[-2:])
+
+
+def as_given(result: Tensor, batch: torch.Size) -> Tensor:
+    """(b, ...) as (*batch, ...)."""
+    return result if len(batch) == 1 else result.reshape(*batch, *result.shape[1:])
 
 
 def factor_dtype(A: Tensor) -> torch.dtype:

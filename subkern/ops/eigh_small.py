@@ -9,7 +9,7 @@ from subkern.ops._checks import check_backend, check_flag
 from subkern.ops._info import raise_on
 from subkern.ops._interop import accepts_arrays
 from subkern.ops._library import define_op
-from subkern.ops._matrices import as_batch, check_matrices, check_small, factor_dtype
+from subkern.ops._matrices import as_batch, as_given, check_matrices, check_small, factor_dtype
 
 
 def _fake(C: Tensor, *, backend: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,11 +70,9 @@ def eigh_small(
         raise ValueError(f"eigh_small: C must be square, got {C.shape[-2]} x {C.shape[-1]}")
     check_small("eigh_small", "C", C)
     name = check_backend("eigh_small", backend)
-    with torch.no_grad():
-        w, V, flags = _op(as_batch(C), backend=name)
-    batch = C.shape[:-2]
-    flags = flags.reshape(batch)
+    w, V, flags = _op(as_batch(C), backend=name)
     if check:
         raise_on("eigh_small", flags)
-    results = (w.reshape(*batch, *w.shape[1:]), V.reshape(*batch, *V.shape[1:]))
-    return (*results, flags) if info else results
+    batch = C.shape[:-2]
+    results = (as_given(w, batch), as_given(V, batch))
+    return (*results, as_given(flags, batch)) if info else results

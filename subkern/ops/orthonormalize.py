@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -11,6 +9,7 @@ from subkern.ops._checks import check_backend, check_choice, check_flag, check_m
 from subkern.ops._info import raise_on
 from subkern.ops._interop import accepts_arrays
 from subkern.ops._library import define_op
+from subkern.ops._matrices import as_batch, as_given
 
 METHODS = ("auto", "householder")
 
@@ -91,20 +90,19 @@ def orthonormalize(
             f"orthonormalize: Y must have no more columns than rows, got {m} x {k}; pass Y.mT"
         )
     check_choice("orthonormalize", "method", method, METHODS)
-    flags = {"return_r": return_r, "info": info, "check": check}
-    for name, value in flags.items():
-        check_flag("orthonormalize", name, value)
-    with torch.no_grad():
-        Q, R, events = _op(
-            Y.detach().reshape(math.prod(batch), m, k),
-            method=method,
-            backend=check_backend("orthonormalize", backend),
-        )
+    check_flag("orthonormalize", "return_r", return_r)
+    check_flag("orthonormalize", "info", info)
+    check_flag("orthonormalize", "check", check)
+    Q, R, events = _op(
+        as_batch(Y.detach() if Y.requires_grad else Y),
+        method=method,
+        backend=check_backend("orthonormalize", backend),
+    )
     if check:
         raise_on("orthonormalize", events)
-    results = [Q.reshape(Y.shape)]
+    results = [as_given(Q, batch)]
     if return_r:
-        results.append(R.reshape(*batch, k, k))
+        results.append(as_given(R, batch))
     if info:
-        results.append(events.reshape(batch))
+        results.append(as_given(events, batch))
     return results[0] if len(results) == 1 else tuple(results)

@@ -9,7 +9,7 @@ from subkern.ops._checks import check_backend, check_flag
 from subkern.ops._info import raise_on
 from subkern.ops._interop import accepts_arrays
 from subkern.ops._library import define_op
-from subkern.ops._matrices import as_batch, check_matrices, check_small, factor_dtype
+from subkern.ops._matrices import as_batch, as_given, check_matrices, check_small, factor_dtype
 
 
 def _fake(A: Tensor, *, backend: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -73,11 +73,9 @@ def svd_small(
     A = check_matrices("svd_small", "A", A)
     check_small("svd_small", "A", A)
     name = check_backend("svd_small", backend)
-    with torch.no_grad():
-        U, S, Vh, flags = _op(as_batch(A), backend=name)
-    batch = A.shape[:-2]
-    flags = flags.reshape(batch)
+    U, S, Vh, flags = _op(as_batch(A), backend=name)
     if check:
         raise_on("svd_small", flags)
-    factors = tuple(x.reshape(*batch, *x.shape[1:]) for x in (U, S, Vh))
-    return (*factors, flags) if info else factors
+    batch = A.shape[:-2]
+    factors = (as_given(U, batch), as_given(S, batch), as_given(Vh, batch))
+    return (*factors, as_given(flags, batch)) if info else factors

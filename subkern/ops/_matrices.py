@@ -40,7 +40,7 @@ def as_batch(A: Tensor) -> Tensor:
 
 def as_given(result: Tensor, batch: torch.Size) -> Tensor:
     """(b, ...) as (*batch, ...)."""
-    return result if len(batch) == 1 else result.reshape(*batch, *result.shape[1:])
+    return result if len(batch) == 1 else result.reshape((*batch, *result.shape[1:]))
 
 
 def factor_dtype(A: Tensor) -> torch.dtype:

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from .conftest import QUICK, build_wheel, run, run_json
+from .conftest import QUICK, UNOPTIMISED, build_wheel, run, run_json
 
 # Imports the torch-free modules below a stand-in package, since subkern/__init__.py needs torch.
 TORCH_FREE = """
@@ -76,7 +76,7 @@ def test_editable(pristine, make_venv, tmp_path):
     venv.borrow_torch()
     stale = source / "subkern/_CUDA.so"  # of an earlier build that had nvcc
     stale.write_text("stale")
-    venv.pip("install", "--no-deps", "--editable", source, **QUICK)
+    venv.pip("install", "--no-deps", "--editable", source, **UNOPTIMISED)
     assert len(list(source.glob("subkern/_C*.so"))) == 1
     code = """
 import json, subkern, subkern._C, subkern.triton_kernels

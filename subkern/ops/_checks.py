@@ -12,6 +12,18 @@ from torch import Tensor
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 
+def check_tensor(op: str, name: str, value: object) -> None:
+    """A plain strided tensor."""
+    if type(value) in _PLAIN and value.layout is torch.strided:  # type: ignore[attr-defined]
+        return
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{op}: {name} must be a tensor, got {type(value).__name__}")
+    if value.layout != torch.strided:
+        raise ValueError(f"{op}: {name} must be a dense strided tensor, got {value.layout}")
+    if hasattr(value, "device_mesh"):
+        raise TypeError(f"{op}: {name} must be a local tensor, got a DTensor; pass .to_local()")
+
+
 def check_list(op: str, name: str, tensors: object, count: int) -> None:
     """A list or tuple of ``count`` plain strided tensors."""
     if not isinstance(tensors, (list, tuple)):
@@ -19,16 +31,8 @@ def check_list(op: str, name: str, tensors: object, count: int) -> None:
     if len(tensors) != count:
         raise ValueError(f"{op}: {name} must hold {count} tensors, got {len(tensors)}")
     for i, t in enumerate(tensors):
-        if type(t) in _PLAIN and t.layout is torch.strided:
-            continue
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{op}: {name}[{i}] must be a tensor, got {type(t).__name__}")
-        if t.layout != torch.strided:
-            raise ValueError(f"{op}: {name}[{i}] must be a dense strided tensor, got {t.layout}")
-        if hasattr(t, "device_mesh"):
-            raise TypeError(
-                f"{op}: {name}[{i}] must be a local tensor, got a DTensor; pass .to_local()"
-            )
+        if not (type(t) in _PLAIN and t.layout is torch.strided):
+            check_tensor(op, f"{name}[{i}]", t)
 
 
 def check_floating(op: str, name: str, tensors: Sequence[Tensor]) -> None:
@@ -36,21 +40,6 @@ def check_floating(op: str, name: str, tensors: Sequence[Tensor]) -> None:
     for i, t in enumerate(tensors):
         if not t.is_floating_point():
             raise TypeError(f"{op}: {name}[{i}] must be floating point, got {t.dtype}")
-
-
-MATRIX_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
-
-
-def check_matrices(op: str, name: str, value: object) -> None:
-    """A plain strided tensor (*batch, m, n) of float32, bfloat16 or float64."""
-    check_list(op, name, [value], 1)
-    assert isinstance(value, Tensor)
-    if value.dim() < 2:
-        raise ValueError(
-            f"{op}: {name} must be matrices (*batch, m, n), got shape {tuple(value.shape)}"
-        )
-    if value.dtype not in MATRIX_DTYPES:
-        raise TypeError(f"{op}: {name} must be float32, bfloat16 or float64, got {value.dtype}")
 
 
 def check_like(

@@ -5,23 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from subkern.ops._checks import check_floating
+from subkern.ops._checks import check_tensor
 
 LARGEST = 64  # the small side of svd_small and eigh_small
+DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 
 
-def check_matrices(op: str, name: str, A: object) -> Tensor:
-    """A strided tensor of float32, bfloat16 or float64 matrices, detached."""
-    if not isinstance(A, Tensor):
-        raise TypeError(f"{op}: {name} must be a tensor, got {type(A).__name__}")
-    if A.layout != torch.strided:
-        raise ValueError(f"{op}: {name} must be a dense strided tensor, got {A.layout}")
-    if hasattr(A, "device_mesh"):
-        raise TypeError(f"{op}: {name} must be a local tensor, got a DTensor; pass .to_local()")
-    check_floating(op, name, [A])
-    if A.dim() < 2:
-        raise ValueError(f"{op}: {name} must have at least two dimensions, got {A.dim()}")
-    return A.detach() if A.requires_grad else A
+def check_matrices(op: str, name: str, value: object) -> Tensor:
+    """A plain strided tensor (*batch, m, n) of DTYPES, detached."""
+    check_tensor(op, name, value)
+    assert isinstance(value, Tensor)
+    if value.dtype not in DTYPES:
+        raise TypeError(f"{op}: {name} must be float32, bfloat16 or float64, got {value.dtype}")
+    if value.dim() < 2:
+        raise ValueError(
+            f"{op}: {name} must be matrices (*batch, m, n), got shape {tuple(value.shape)}"
+        )
+    return value.detach() if value.requires_grad else value
 
 
 def check_small(op: str, name: str, A: Tensor) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from subkern.ops._checks import check_backend, check_choice, check_matrices
+from subkern.ops._checks import check_backend, check_choice
 from subkern.ops._interop import accepts_arrays
 from subkern.ops._library import define_op
+from subkern.ops._matrices import as_batch, as_given, check_matrices
 from subkern.reference.gram import result_dtype
 
 SIDES = ("right", "left")
@@ -72,19 +73,18 @@ def gram(
         tensor([[ 1.,  2.],
                 [ 2., 13.]])
     """
-    check_matrices("gram", "X", X)
+    X = check_matrices("gram", "X", X)
     check_choice("gram", "side", side, SIDES)
     check_choice("gram", "accumulate", accumulate, ACCUMULATE)
     if out_dtype is not None and not isinstance(out_dtype, torch.dtype):
         raise TypeError(f"gram: out_dtype must be a torch.dtype or None, got {out_dtype!r}")
     if out_dtype is not None and out_dtype not in OUT_DTYPES:
         raise TypeError(f"gram: out_dtype must be a floating-point dtype, got {out_dtype}")
-    with torch.no_grad():
-        G = _op(
-            X.detach().reshape(X.shape[:-2].numel(), *X.shape[-2:]),
-            side=side,
-            accumulate=accumulate,
-            out_dtype=out_dtype,
-            backend=check_backend("gram", backend),
-        )
-    return G.reshape(*X.shape[:-2], *G.shape[1:])
+    G = _op(
+        as_batch(X),
+        side=side,
+        accumulate=accumulate,
+        out_dtype=out_dtype,
+        backend=check_backend("gram", backend),
+    )
+    return as_given(G, X.shape[:-2])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from subkern.ops._checks import check_backend, check_choice, check_flag, check_matrices
+from subkern.ops._checks import check_backend, check_choice, check_flag
 from subkern.ops._info import raise_on
 from subkern.ops._interop import accepts_arrays
 from subkern.ops._library import define_op
-from subkern.ops._matrices import as_batch, as_given
+from subkern.ops._matrices import as_batch, as_given, check_matrices
 
 METHODS = ("auto", "householder")
 
@@ -83,7 +83,7 @@ def orthonormalize(
         >>> bool((Q.T @ Q - torch.eye(2)).abs().max() < 1e-6)
         True
     """
-    check_matrices("orthonormalize", "Y", Y)
+    Y = check_matrices("orthonormalize", "Y", Y)
     batch, (m, k) = Y.shape[:-2], Y.shape[-2:]
     if m < k:
         raise ValueError(
@@ -94,7 +94,7 @@ def orthonormalize(
     check_flag("orthonormalize", "info", info)
     check_flag("orthonormalize", "check", check)
     Q, R, events = _op(
-        as_batch(Y.detach() if Y.requires_grad else Y),
+        as_batch(Y),
         method=method,
         backend=check_backend("orthonormalize", backend),
     )

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from subkern.ops._checks import check_backend, check_choice, check_list, check_matrices
+from subkern.ops._checks import check_backend, check_choice, check_list
 from subkern.ops._interop import accepts_arrays
 from subkern.ops._library import define_op
+from subkern.ops._matrices import as_batch, as_given, check_matrices
 from subkern.reference.polar import PRESETS, result_dtype
 from subkern.reference.polar_table import STEPS
 
@@ -101,18 +102,17 @@ def polar(
         tensor([[ 1.,  0.],
                 [ 0., -1.]])
     """
-    check_matrices("polar", "X", X)
+    X = check_matrices("polar", "X", X)
     _check_options(preset, steps, form, dtype)
-    with torch.no_grad():
-        Q = _op(
-            X.detach().reshape(X.shape[:-2].numel(), *X.shape[-2:]),
-            preset=preset,
-            steps=steps,
-            form=form,
-            dtype=dtype,
-            backend=check_backend("polar", backend),
-        )
-    return Q.reshape(X.shape)
+    Q = _op(
+        as_batch(X),
+        preset=preset,
+        steps=steps,
+        form=form,
+        dtype=dtype,
+        backend=check_backend("polar", backend),
+    )
+    return as_given(Q, X.shape[:-2])
 
 
 @accepts_arrays

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from subkern.backends.composed.matrix import Matrix, padded, product, product64, small_op, widened
+from subkern.backends.composed.matrix import Matrix, padded, product, small_op, widened
 from subkern.backends.composed.support import cuda_refusal
 from subkern.backends.registry import register
 from subkern.reference.topk_subspace import (
@@ -101,10 +101,10 @@ def relaxed(P: Tensor) -> Tensor:
     P = P.double() + FLOOR * eye
     inverse = _inverse_root(P, eye)
     c = RELAX * r / inverse.square().sum((1, 2)).view(b, 1, 1)
-    K = _inverse_root(eye + P / (8 * c), eye)
-    K = product64(K.mT, K)
-    K = product64(K, K)
-    return (c * (eye - product64(K, K))).float()
+    K = _inverse_root(eye + P / (8 * c), eye).float()  # at most 1: its powers need no float64
+    K = product(K.mT, K)
+    K = product(K, K)
+    return c.float() * (eye.float() - product(K, K))
 
 
 def _inverse_root(P: Tensor, eye: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Batches whose results go past the caches, and ties of the sign rule, on the CPU."""
+"""Batches whose results go past the caches, every size of the lanes, and ties of the sign rule."""
 
 import math
 
@@ -37,6 +37,25 @@ def test_a_large_batch_is_its_parts(op, threads):
             assert same_bits(got[start : start + 50], expected).all()
     assert all(x[7].isnan().all() for x in whole)
     assert torch.isfinite(whole[0][[9, 11, 13, 15]]).all()
+
+
+@pytest.mark.parametrize("columns", range(1, 33))
+def test_a_matrix_beside_others_is_the_matrix_alone(columns):
+    """Bit for bit: what the other lanes turn, exchange or leave alone, this one does not see."""
+    rows = columns + 3
+    batch = torch.randn(17, rows, columns, generator=torch.Generator().manual_seed(columns))
+    batch[3] = 0
+    batch[5, :, -1] = batch[5, :, 0]
+    batch[7, 0, 0] = math.nan
+    batch[9] *= 1e-38
+    batch[11] *= 1e30
+    batch[13] = -torch.eye(rows, columns)
+    batch[15] = 1
+    together = subkern.svd_small(batch, backend="cpu")
+    for i in range(17):
+        alone = subkern.svd_small(batch[i : i + 1], backend="cpu")
+        for got, expected in zip(together, alone, strict=True):
+            assert same_bits(got[i : i + 1], expected).all(), i
 
 
 def hadamard(order):

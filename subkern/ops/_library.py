@@ -78,4 +78,4 @@ def scalar_tensor(value: float | Tensor) -> Tensor:
     """A number or one-element tensor as the 0-dim tensor the schema wants; a number on the CPU."""
     if isinstance(value, Tensor):
         return value.reshape(())
-    return torch.tensor(value, dtype=torch.float64)
+    return torch.tensor(value, dtype=torch.float64, device="cpu")

@@ -54,7 +54,7 @@ class Ranks:
 
     def facts(self, op: str, X: Tensor, largest: Tensor) -> tuple[list[int], float]:
         """(rows on every rank, largest magnitude anywhere, NaN if there is one); the host waits."""
-        mine = torch.tensor([*X.shape, 0.0], dtype=torch.float64)
+        mine = torch.tensor([*X.shape, 0.0], dtype=torch.float64, device="cpu")
         mine[2] = largest
         table = torch.stack(self.gather(mine.to(X.device))).tolist()
         columns = [int(row[1]) for row in table]

@@ -110,7 +110,7 @@ def sharded_subspace(
     if options["mode"] == "exact":
         options["mode"] = "iterate"  # "auto" of a small side: no Gram matrix of sharded rows
 
-    scale = power_of_two(torch.tensor([largest], device=G.device))
+    scale = power_of_two(torch.tensor([largest], dtype=torch.float32, device=G.device))
     whole = widened(G if left else G.mT)[None]
     X = Shard(whole, scale, ranks, "left" if left else "right", counts, backend)
     previous = None if q_prev is None else q_prev.float()[None]

@@ -79,7 +79,7 @@ def _loaded(
     state = dict(fresh)
     for name, value in values.items():
         if isinstance(value, (int, float)) and name in fresh:
-            value = torch.tensor(value, dtype=fresh[name].dtype)
+            value = torch.tensor(value, dtype=fresh[name].dtype, device="cpu")
         if not isinstance(value, Tensor):
             continue
         if name in fresh and value.shape != fresh[name].shape:

@@ -255,7 +255,7 @@ class LowRankOptimizer(torch.optim.Optimizer):
         offset = position * gap // count if group["phase"] == "staggered" else 0
         # Counters that decide what the host does stay on the host.
         for name, value in (("calls", 0), ("refreshes", 0), ("offset", offset)):
-            state[name] = torch.tensor(value, dtype=torch.int64)
+            state[name] = torch.tensor(value, dtype=torch.int64, device="cpu")
         if self.rule == "fira":
             state["limiter"] = torch.zeros((), dtype=torch.float32, device=p.device)
         return state

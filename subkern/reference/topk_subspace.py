@@ -61,7 +61,7 @@ def random_columns(rows: int, columns: int, seed: int, like: Tensor) -> Tensor:
     From a generator of their own on ``like``'s device; CPU and GPU draw different numbers.
     """
     generator = torch.Generator(like.device).manual_seed(seed)
-    drawn = torch.randn(rows, columns, generator=generator, device=like.device)
+    drawn = torch.randn(rows, columns, generator=generator, dtype=torch.float32, device=like.device)
     return drawn.to(like.dtype)[None] * max(rows, 1) ** -0.5
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from subkern.backends import native
 from subkern.backends.cpu.matrices import described, refusal, scratch
+from subkern.backends.cpu.tensors import empty
 from subkern.backends.registry import register
 
 
@@ -20,8 +21,8 @@ def eigh_small(C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """See :func:`subkern.ops.eigh_small.eigh_small`."""
     batch, n = C.shape[:2]
     threads, module = torch.get_num_threads(), native.module()
-    w, V = (torch.empty(shape, dtype=torch.float32) for shape in ((batch, n), (batch, n, n)))
-    info = torch.empty(batch, dtype=torch.int32)
+    w, V = empty(batch, n), empty(batch, n, n)
+    info = empty(batch, dtype=torch.int32)
     space = scratch(module.eigh_small_workspace(n=n, threads=threads))
     module.eigh_small(
         **described("C", C),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from subkern.backends import native
 from subkern.backends.cpu.products import SUM_SLICE
-from subkern.backends.cpu.tensors import CODES
+from subkern.backends.cpu.tensors import CODES, empty
 from subkern.backends.registry import register
 from subkern.reference.gram import result_dtype
 
@@ -54,9 +54,7 @@ def _native(x: Tensor, G: Tensor, wide: bool) -> None:
     batch, depth, k = x.shape
     threads = torch.get_num_threads()
     module = native.module()
-    scratch = torch.empty(
-        module.gram_workspace(side=k, wide=wide, threads=threads), dtype=torch.uint8
-    )
+    scratch = empty(module.gram_workspace(side=k, wide=wide, threads=threads), dtype=torch.uint8)
     module.gram(
         X=x.data_ptr(),
         dtype=CODES[x.dtype],
@@ -78,7 +76,7 @@ def _native(x: Tensor, G: Tensor, wide: bool) -> None:
 def _halved(x: Tensor, G: Tensor, work: torch.dtype) -> None:
     """Set G to x^T x, the lower half in panels of rows, slice by slice of the sums."""
     depth, k = x.shape
-    sums = G if G.dtype == work else torch.empty(G.shape, dtype=work)
+    sums = G if G.dtype == work else empty(*G.shape, dtype=work)
     step = -(-k // PANELS)
     edges = [(i, min(i + step, k)) for i in range(0, k, step)]
     if not depth:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from subkern.backends import native
 from subkern.backends.cpu.products import project, scratch_dtype, update, workspace
-from subkern.backends.cpu.tensors import CODES, addresses, refusal
+from subkern.backends.cpu.tensors import CODES, addresses, empty, refusal
 from subkern.backends.registry import register
 from subkern.reference.lowrank_adam import residual_is_roundoff
 
@@ -165,20 +165,20 @@ def _step_chunk(
 ) -> None:
     count = len(params)
     dtype = scratch_dtype(params[0].dtype, plan.m, plan.n, plan.rank)
-    lowrank = torch.empty((count, *plan.lowrank), dtype=dtype)
-    R = torch.empty((count, plan.rank, plan.rank), dtype=dtype) if plan.full else lowrank
+    lowrank = empty(count, *plan.lowrank, dtype=dtype)
+    R = empty(count, plan.rank, plan.rank, dtype=dtype) if plan.full else lowrank
     scratch = workspace(plan.m, plan.n, plan.rank, plan.side)
     scratch_right = workspace(plan.rank, plan.n, plan.rank, "right") if plan.full else scratch
     scratch_back = workspace(plan.rank, plan.rank, plan.n, "right") if plan.full else scratch
     fira = plan.moments["rule"] == RULE_CODES["fira"]
-    norms = torch.empty((count, plan.columns)) if fira else None
+    norms = empty(count, plan.columns) if fira else None
     for i in range(count):
         sums = norms[i] if norms is not None else None
         project(grads[i], bases[i], plan.side, lowrank[i], scratch, sums)
         if plan.full:
             project(lowrank[i], bases_right[i], "right", R[i], scratch_right)
 
-    coef = torch.empty((count, plan.columns)) if fira else None
+    coef = empty(count, plan.columns) if fira else None
     skips = _moments(plan, R, (exp_avgs, exp_avg_sqs, steps, skipped, limiters), norms, coef)
 
     for i in range(count):
@@ -209,7 +209,7 @@ def _moments(
         column_axis=axis,
         rule=plan.moments["rule"],
     )
-    scratch = torch.empty(floats)
+    scratch = empty(floats)
     return kernels.lowrank_adam_moments(
         R=addresses(list(R)),
         exp_avg=addresses(exp_avgs),

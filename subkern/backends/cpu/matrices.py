@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from subkern.backends import native
-from subkern.backends.cpu.tensors import CODES
+from subkern.backends.cpu.tensors import CODES, empty
 
 
 def refusal(A: Tensor) -> str | None:
@@ -28,4 +28,4 @@ def described(name: str, A: Tensor) -> dict[str, int]:
 
 def scratch(bytes_needed: int) -> Tensor:
     """A buffer for one call; the caller keeps it until the call returns."""
-    return torch.empty(bytes_needed, dtype=torch.uint8)
+    return empty(bytes_needed, dtype=torch.uint8)

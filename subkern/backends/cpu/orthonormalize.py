@@ -7,7 +7,7 @@ from torch import Tensor
 
 from subkern.backends import native
 from subkern.backends.composed import orthonormalize as composed
-from subkern.backends.cpu.tensors import CODES
+from subkern.backends.cpu.tensors import CODES, empty
 from subkern.backends.registry import register
 
 COLUMNS = 64  # the most that the kernel takes
@@ -31,11 +31,11 @@ def orthonormalize(Y: Tensor, *, method: str) -> tuple[Tensor, Tensor, Tensor]:
     b, m, k = Y.shape
     if k > COLUMNS or m == 0:
         return composed.orthonormalize(Y)
-    Q, R = torch.empty(b, m, k), torch.empty(b, k, k)
-    info = torch.zeros(b, dtype=torch.int32)
+    Q, R = empty(b, m, k), empty(b, k, k)
+    info = empty(b, dtype=torch.int32).zero_()
     threads = torch.get_num_threads()
     size = native.module().orthonormalize_workspace(m=m, k=k, threads=threads)
-    scratch = torch.empty(size + _ALIGNMENT, dtype=torch.uint8)
+    scratch = empty(size + _ALIGNMENT, dtype=torch.uint8)
     native.module().orthonormalize(
         Y=Y.data_ptr(),
         dtype=CODES[Y.dtype],

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from subkern.backends import native
-from subkern.backends.cpu.tensors import CODES
+from subkern.backends.cpu.tensors import CODES, empty
 
 SUM_SLICE = 512
 SMALL_SIDE = 128
@@ -51,7 +51,7 @@ def workspace(m: int, n: int, rank: int, side: str) -> Tensor:
         column_axis=1 if side == "left" else 0,
         threads=torch.get_num_threads(),
     )
-    return torch.empty(floats)
+    return empty(floats)
 
 
 def project(
@@ -173,7 +173,7 @@ def _update_by_panels(
     for part in _panels(height, width):
         columns = (slice(None), part) if left else (part, slice(None))
         Wp, Xp = W[columns], X[columns]
-        T = torch.empty(Wp.shape, dtype=D.dtype)
+        T = empty(*Wp.shape, dtype=D.dtype)
         if left:
             _product(P, D[:, part], T)
         else:

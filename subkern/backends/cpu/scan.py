@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from subkern.backends import native
-from subkern.backends.cpu.tensors import CODES
+from subkern.backends.cpu.tensors import CODES, empty
 from subkern.backends.registry import register
 
 
@@ -33,8 +33,8 @@ def scan(X: Tensor) -> Tensor:
     """See :func:`subkern.reference.scan.scan`."""
     b, m, n = X.shape
     kernels = native.module()
-    results = torch.empty((b, 3), dtype=torch.float64)
-    scratch = torch.empty(kernels.scan_workspace(count=b, n=m * n), dtype=torch.uint8)
+    results = empty(b, 3, dtype=torch.float64)
+    scratch = empty(kernels.scan_workspace(count=b, n=m * n), dtype=torch.uint8)
     kernels.scan(
         X=X.data_ptr(),
         dtype=CODES[X.dtype],

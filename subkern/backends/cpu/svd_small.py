@@ -7,6 +7,7 @@ from torch import Tensor
 
 from subkern.backends import native
 from subkern.backends.cpu.matrices import described, refusal, scratch
+from subkern.backends.cpu.tensors import empty
 from subkern.backends.registry import register
 
 
@@ -20,11 +21,8 @@ def svd_small(A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See :func:`subkern.ops.svd_small.svd_small`."""
     batch, m, n = A.shape
     k, threads, module = min(m, n), torch.get_num_threads(), native.module()
-    U, S, Vh = (
-        torch.empty(shape, dtype=torch.float32)
-        for shape in ((batch, m, k), (batch, k), (batch, k, n))
-    )
-    info = torch.empty(batch, dtype=torch.int32)
+    U, S, Vh = empty(batch, m, k), empty(batch, k), empty(batch, k, n)
+    info = empty(batch, dtype=torch.int32)
     space = scratch(module.svd_small_workspace(m=m, n=n, threads=threads))
     module.svd_small(
         **described("A", A),

@@ -12,6 +12,11 @@ from subkern.backends import native
 CODES = {torch.float32: native.FLOAT32, torch.bfloat16: native.BFLOAT16}
 
 
+def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """New memory on the CPU, whatever the caller's default dtype and device are."""
+    return torch.empty(shape, dtype=dtype, device="cpu")
+
+
 def addresses(tensors: Sequence[Tensor]) -> list[int]:
     """Addresses of tensors whose memory has been checked."""
     return [t.data_ptr() for t in tensors]

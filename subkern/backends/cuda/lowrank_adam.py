@@ -41,7 +41,7 @@ def moments(plan: Plan, chunk: Chunk, scratch: Scratch) -> None:
         column_axis=plan.column_axis,
         rule=rule,
     )
-    block_sums = torch.empty(floats, device=plan.device)
+    block_sums = torch.empty(floats, dtype=torch.float32, device=plan.device)
     kernels.lowrank_adam_moments(
         exp_avg=chunk.addresses["exp_avgs"],
         exp_avg_sq=chunk.addresses["exp_avg_sqs"],

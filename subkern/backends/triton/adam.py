@@ -80,7 +80,7 @@ def _step(
             [[i for i in range(count) for _ in range(blocks[i])]], device, torch.int32
         ),
         flags_ptr=torch.empty(sum(blocks), dtype=torch.int32, device=device),
-        scalars_ptr=torch.empty(count, 2, device=device),
+        scalars_ptr=torch.empty(count, 2, dtype=torch.float32, device=device),
         count=count,
         G_ROW=ROWS["grads"],
         STEP_ROW=ROWS["steps"],

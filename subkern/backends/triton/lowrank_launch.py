@@ -59,7 +59,7 @@ def moments(plan: Plan, chunk: Chunk, scratch: Scratch) -> None:
         flags_ptr=scratch.tile_flags,
         squares_ptr=_present(scratch.squares, scratch),
         counters_ptr=scratch.counters,
-        sums_ptr=torch.empty(chunk.count, bands, 2, device=plan.device),
+        sums_ptr=torch.empty(chunk.count, bands, 2, dtype=torch.float32, device=plan.device),
         direction_ptr=scratch.direction,
         lowrank_ptr=scratch.direction if scratch.lowrank is None else scratch.lowrank,
         phi_ptr=_present(scratch.phi, scratch),

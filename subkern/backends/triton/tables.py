@@ -45,8 +45,8 @@ def _cached(
     _tables.move_to_end(key)
     if stream not in streams:
         if on_gpu and (not _reserve or _reserve[0].numel() < RESERVE // 2):
-            _reserve[:] = [torch.empty(RESERVE, dtype=torch.uint8, pin_memory=True)]
-        host = torch.tensor(rows, dtype=dtype)
+            _reserve[:] = [torch.empty(RESERVE, dtype=torch.uint8, device="cpu", pin_memory=True)]
+        host = torch.tensor(rows, dtype=dtype, device="cpu")
         streams[stream] = host.pin_memory().to(device, non_blocking=True) if on_gpu else host
         if len(_tables) > LARGEST:
             _tables.popitem(last=False)
@@ -60,7 +60,7 @@ def _under_capture(
     made = next(iter(_tables.get(key, {}).values()), None)
     if made is None:
         # Not for other graphs: it holds nothing before this one's first replay.
-        host = _reserved(torch.tensor(rows, dtype=dtype))
+        host = _reserved(torch.tensor(rows, dtype=dtype, device="cpu"))
         _captured.append(host)
         made = host.to(device, non_blocking=True)
     _captured.append(made)

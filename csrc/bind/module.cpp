@@ -34,5 +34,6 @@ PYBIND11_MODULE(_C, m) {
   subkern::bind_orthonormalize(m);
   subkern::bind_plans(m);
   subkern::bind_scan(m);
+  subkern::bind_sst_adamw(m);
   subkern::bind_svd_small(m);
 }

@@ -6,6 +6,7 @@
 #include "optimizer_kernels.h"
 #include "orthonormalize_kernels.h"
 #include "scan_kernels.h"
+#include "sst_adamw_kernels.h"
 #include "svd_small_kernels.h"
 
 #define SUBKERN_KERNELS(KERNEL)          \
@@ -14,6 +15,7 @@
   SUBKERN_OPTIMIZER_KERNELS(KERNEL)      \
   SUBKERN_ORTHONORMALIZE_KERNELS(KERNEL) \
   SUBKERN_SCAN_KERNELS(KERNEL)           \
+  SUBKERN_SST_ADAMW_KERNELS(KERNEL)      \
   SUBKERN_SVD_SMALL_KERNELS(KERNEL)
 
 namespace subkern {

@@ -11,6 +11,7 @@ from subkern.reference.orthonormalize import orthonormalize
 from subkern.reference.polar import polar
 from subkern.reference.rsvd import rsvd
 from subkern.reference.scan import scan
+from subkern.reference.sst_adamw import sst_adamw_
 from subkern.reference.svd_small import svd_small
 from subkern.reference.topk_subspace import topk_subspace
 
@@ -25,6 +26,7 @@ register("gram", "reference", _always)(gram)
 register("lowrank_adam", "reference", _always)(lowrank_adam_)
 register("rsvd", "reference", _always)(rsvd)
 register("scan", "reference", _always)(scan)
+register("sst_adamw", "reference", _always)(sst_adamw_)
 register("svd_small", "reference", _always)(svd_small)
 register("topk_subspace", "reference", _always)(topk_subspace)
 register("orthonormalize", "reference", _always)(orthonormalize)

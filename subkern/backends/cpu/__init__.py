@@ -7,7 +7,17 @@ from subkern.backends.cpu import (
     lowrank_adam,
     orthonormalize,
     scan,
+    sst_adamw,
     svd_small,
 )
 
-__all__ = ["adam", "eigh_small", "gram", "lowrank_adam", "orthonormalize", "scan", "svd_small"]
+__all__ = [
+    "adam",
+    "eigh_small",
+    "gram",
+    "lowrank_adam",
+    "orthonormalize",
+    "scan",
+    "sst_adamw",
+    "svd_small",
+]

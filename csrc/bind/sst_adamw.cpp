@@ -1,0 +1,111 @@
+// Binding of the step of Sparse Spectral Training.
+#include "subkern/sst_adamw.h"
+
+#include "bindings.h"
+#include "checks.h"
+
+namespace subkern {
+namespace {
+
+Counter sst_adamw_calls("sst_adamw");
+
+// Every index of every list is a row of its table; nothing has been written when one is not.
+void check_sampled(const Check& check, const SstList& list,
+                   const std::vector<std::int64_t>& table_rows) {
+  for (std::int64_t p = 0; p < list.count; ++p) {
+    if (list.table[p] == nullptr) continue;
+    for (std::int64_t i = 0; i < list.rows[p]; ++i) {
+      const std::int64_t row = list.sampled[p][i];
+      if (row < 0 || row >= table_rows[p]) {
+        check.fail("sampled", "hold rows of its table, in [0, " + std::to_string(table_rows[p]) + ")",
+                   std::to_string(row));
+      }
+    }
+  }
+}
+
+void sst_adamw(const Addresses& X, const Addresses& G, const Addresses& exp_avg,
+               const Addresses& exp_avg_sq, const Addresses& step, const Addresses& skipped,
+               const Addresses& table, const Addresses& sampled,
+               const std::vector<std::int64_t>& rows, const std::vector<std::int64_t>& length,
+               const std::vector<std::int64_t>& table_rows, int dtype, double lr,
+               double value_scale, double vector_scale, double beta1, double beta2, double eps,
+               double weight_decay, std::int64_t warmup, bool skip_nonfinite, Address workspace,
+               std::int64_t workspace_bytes, int threads) {
+  const Check check("sst_adamw");
+  const std::size_t count = X.size();
+  check.threads(threads);
+  check.length("rows", rows, count);
+  check.length("length", length, count);
+  check.length("table_rows", table_rows, count);
+  check.pointers("step", step, count);
+  check.pointers("skipped", skipped, count);
+  std::int64_t longest = 0;
+  std::vector<std::int64_t> elements;
+  for (std::size_t p = 0; p < count; ++p) {
+    elements.push_back(check.elements("rows", rows[p], "length", length[p]));
+    longest = std::max(longest, length[p]);
+  }
+  const std::pair<const char*, const Addresses&> buffers[] = {
+      {"X", X}, {"G", G}, {"exp_avg", exp_avg}, {"exp_avg_sq", exp_avg_sq}};
+  for (const auto& [name, list] : buffers) {
+    check.length(name, list, count);
+    for (std::size_t p = 0; p < count; ++p) check.pointer(name, list[p], elements[p] > 0);
+  }
+  check.length("table", table, count);
+  check.length("sampled", sampled, count);
+  for (std::size_t p = 0; p < count; ++p) {
+    check.pointer("sampled", sampled[p], table[p] != 0 && elements[p] > 0);
+    if (table[p] == 0 && rows[p] != 1) check.fail("rows", "be 1 for values", std::to_string(rows[p]));
+  }
+  const std::int64_t needed = sst_adamw_workspace(longest, threads);
+  if (workspace == 0 || workspace_bytes < needed) {
+    check.fail("workspace", "have " + std::to_string(needed) + " bytes",
+               std::to_string(workspace ? workspace_bytes : 0));
+  }
+  const Dtype type = check.dtype("dtype", dtype);
+
+  const auto x = as_pointers<void>(X);
+  const auto g = as_pointers<const void>(G);
+  const auto first = as_pointers<float>(exp_avg), second = as_pointers<float>(exp_avg_sq);
+  const auto steps = as_pointers<float>(step), skips = as_pointers<float>(skipped);
+  const auto tables = as_pointers<void>(table);
+  const auto homes = as_pointers<const std::int64_t>(sampled);
+  const SstList list{static_cast<std::int64_t>(count),
+                     x.data(),
+                     g.data(),
+                     first.data(),
+                     second.data(),
+                     steps.data(),
+                     skips.data(),
+                     tables.data(),
+                     homes.data(),
+                     rows.data(),
+                     length.data(),
+                     type};
+  check_sampled(check, list, table_rows);
+  const SstOptions options{lr,  value_scale,  vector_scale, beta1,          beta2,
+                           eps, weight_decay, warmup,       skip_nonfinite, threads};
+  {
+    py::gil_scoped_release release;
+    sk_sst_adamw(list, options, as<void>(workspace));
+  }
+  ++sst_adamw_calls;
+}
+
+}  // namespace
+
+void bind_sst_adamw(py::module_& m) {
+  using py::arg;
+  m.def("sst_adamw", &sst_adamw, py::kw_only(), arg("X"), arg("G"), arg("exp_avg"),
+        arg("exp_avg_sq"), arg("step"), arg("skipped"), arg("table"), arg("sampled"), arg("rows"),
+        arg("length"), arg("table_rows"), arg("dtype"), arg("lr"), arg("value_scale"),
+        arg("vector_scale"), arg("beta1"), arg("beta2"), arg("eps"), arg("weight_decay"),
+        arg("warmup"), arg("skip_nonfinite"), arg("workspace"), arg("workspace_bytes"),
+        arg("threads"),
+        "One step of Sparse Spectral Training; table 0 marks singular values, rows must be 1.");
+  m.def("sst_adamw_workspace", &sst_adamw_workspace, arg("longest"), arg("threads"),
+        "Bytes of workspace for rows of at most `longest` elements.");
+}
+
+}  // namespace subkern

@@ -4,7 +4,7 @@ Importing this package compiles nothing, starts no thread, prints nothing and to
 native modules are loaded by the first call that needs them.
 """
 
-from subkern import diagnostics, ops, optim
+from subkern import diagnostics, nn, ops, optim
 from subkern._version import __version__
 from subkern.backends import BackendUnavailableError, backend
 from subkern.ops import (
@@ -14,6 +14,7 @@ from subkern.ops import (
     polar,
     polar_many,
     rsvd,
+    svd_factored,
     svd_small,
     topk_subspace,
     tsqr,
@@ -26,12 +27,14 @@ __all__ = [
     "diagnostics",
     "eigh_small",
     "gram",
+    "nn",
     "ops",
     "optim",
     "orthonormalize",
     "polar",
     "polar_many",
     "rsvd",
+    "svd_factored",
     "svd_small",
     "topk_subspace",
     "tsqr",

@@ -17,7 +17,8 @@ void check_sampled(const Check& check, const SstList& list,
     for (std::int64_t i = 0; i < list.rows[p]; ++i) {
       const std::int64_t row = list.sampled[p][i];
       if (row < 0 || row >= table_rows[p]) {
-        check.fail("sampled", "hold rows of its table, in [0, " + std::to_string(table_rows[p]) + ")",
+        check.fail("sampled",
+                   "hold rows of its table, in [0, " + std::to_string(table_rows[p]) + ")",
                    std::to_string(row));
       }
     }
@@ -56,7 +57,8 @@ void sst_adamw(const Addresses& X, const Addresses& G, const Addresses& exp_avg,
   check.length("sampled", sampled, count);
   for (std::size_t p = 0; p < count; ++p) {
     check.pointer("sampled", sampled[p], table[p] != 0 && elements[p] > 0);
-    if (table[p] == 0 && rows[p] != 1) check.fail("rows", "be 1 for values", std::to_string(rows[p]));
+    if (table[p] == 0 && rows[p] != 1)
+      check.fail("rows", "be 1 for values", std::to_string(rows[p]));
   }
   const std::int64_t needed = sst_adamw_workspace(longest, threads);
   if (workspace == 0 || workspace_bytes < needed) {

@@ -79,8 +79,8 @@ void sk_sst_values(const SstRow& row, const SstConstants& numbers) {
 void sk_sst_vector(const SstRow& row, const SstConstants& numbers, float* scratch) {
   with_type(row.x, row.dtype, [&](auto* x) {
     using T = decltype(+x);
-    vector(x, static_cast<T>(const_cast<void*>(row.g)), static_cast<T>(row.home), row,
-           numbers, scratch);
+    vector(x, static_cast<T>(const_cast<void*>(row.g)), static_cast<T>(row.home), row, numbers,
+           scratch);
   });
 }
 

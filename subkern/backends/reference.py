@@ -12,6 +12,7 @@ from subkern.reference.polar import polar
 from subkern.reference.rsvd import rsvd
 from subkern.reference.scan import scan
 from subkern.reference.sst_adamw import sst_adamw_
+from subkern.reference.svd_factored import svd_factored
 from subkern.reference.svd_small import svd_small
 from subkern.reference.topk_subspace import topk_subspace
 
@@ -27,6 +28,7 @@ register("lowrank_adam", "reference", _always)(lowrank_adam_)
 register("rsvd", "reference", _always)(rsvd)
 register("scan", "reference", _always)(scan)
 register("sst_adamw", "reference", _always)(sst_adamw_)
+register("svd_factored", "reference", _always)(svd_factored)
 register("svd_small", "reference", _always)(svd_small)
 register("topk_subspace", "reference", _always)(topk_subspace)
 register("orthonormalize", "reference", _always)(orthonormalize)

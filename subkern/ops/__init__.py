@@ -9,6 +9,7 @@ from subkern.ops.orthonormalize import orthonormalize
 from subkern.ops.polar import polar, polar_many
 from subkern.ops.rsvd import rsvd
 from subkern.ops.sst_adamw import sst_adamw_
+from subkern.ops.svd_factored import svd_factored
 from subkern.ops.svd_small import svd_small
 from subkern.ops.topk_subspace import SubspaceResult, topk_subspace
 from subkern.ops.tsqr import tsqr
@@ -24,6 +25,7 @@ __all__ = [
     "polar_many",
     "rsvd",
     "sst_adamw_",
+    "svd_factored",
     "svd_small",
     "topk_subspace",
     "tsqr",

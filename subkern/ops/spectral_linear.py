@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from subkern.ops._checks import check_choice, check_flag, check_tensor
+from subkern.ops._checks import check_flag, check_tensor
 
-MODES = ("auto", "factored", "merged")
+_OP = "spectral_linear"
 TILE_ROWS = 128  # of the dense gradient exist at a time in merged mode
 
 
@@ -37,14 +37,14 @@ class _Factored(torch.autograd.Function):
     """Two thin products each way; what they leave behind gives all gradients."""
 
     @staticmethod
-    def forward(ctx: Any, x, Uh, S, Vh, U, V, sampled, enhanced):  # type: ignore[override]
+    def forward(ctx: Any, x, Uh, S, Vh, U, V, sampled, enhanced):
         B = x @ Vh.mT
         ctx.save_for_backward(x, Uh, S, Vh, sampled, B)
         ctx.enhanced = enhanced
         return (B * S.to(B.dtype)) @ Uh
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         x, Uh, S, Vh, sampled, B = ctx.saved_tensors
         A = dy @ Uh.mT
         dx = dS = dU = dV = None
@@ -63,13 +63,13 @@ class _Merged(torch.autograd.Function):
     """Dense products with W; its gradient G = dy^T x passes by in tiles of rows."""
 
     @staticmethod
-    def forward(ctx: Any, x, Uh, S, Vh, U, V, sampled, W, enhanced):  # type: ignore[override]
+    def forward(ctx: Any, x, Uh, S, Vh, U, V, sampled, W, enhanced):
         ctx.save_for_backward(x, Uh, S, Vh, sampled, W)
         ctx.enhanced = enhanced
         return x @ W.mT
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         x, Uh, S, Vh, sampled, W = ctx.saved_tensors
         dx = dy @ W if ctx.needs_input_grad[0] else None
         if not any(ctx.needs_input_grad[i] for i in (2, 4, 5)):
@@ -90,5 +90,105 @@ class _Merged(torch.autograd.Function):
 
 
 def _scaled(gradient: Tensor, S: Tensor, sampled: Tensor, enhanced: bool) -> Tensor:
-    """The gradient of autograd carries S_i; the enhanced one of Sparse Spectral Training does not."""
+    """The gradient of autograd carries S_i, the enhanced one does not."""
     return gradient if enhanced else gradient * S[sampled].to(gradient.dtype)[:, None]
+
+
+def spectral_linear(
+    x: Tensor,
+    Uh: Tensor,
+    S: Tensor,
+    Vh: Tensor,
+    U_sampled: Tensor,
+    V_sampled: Tensor,
+    sampled: Tensor,
+    bias: Tensor | None = None,
+    *,
+    weight: Tensor | None = None,
+    enhanced: bool = True,
+) -> Tensor:
+    """Apply a linear layer whose weight is W = Uh^T diag(S) Vh: y = x W^T + bias.
+
+    Gradients, with G = dL/dW, u_i and v_i the rows of ``Uh`` and ``Vh``::
+
+        dS_i = u_i^T G v_i    for every i,         dx = dy W
+        dU_i = G v_i, dV_i = G^T u_i               for i in ``sampled``: the enhanced gradients,
+                                                   those of autograd divided by S_i
+
+    G itself (m x n) is never held: from the factors, A = dy Uh^T and B = x Vh^T give dS as column
+    sums of A B, dU = B^T dy and dV = A^T x; with ``weight``, G passes by in tiles of 128 rows.
+    Rules of Zhao et al., Sparse Spectral Training, 2024 (arXiv:2405.15481).
+
+    Args:
+        x: (*batch, n) of the dtype of the factors (under autocast, of any).
+        Uh: (k, m), a left singular vector per row; receives no gradient.
+        S: (k,) singular values; receives dS.
+        Vh: (k, n), a right singular vector per row; receives no gradient.
+        U_sampled: (r, m), rows ``sampled`` of ``Uh``; receives dU. Its values are not read.
+        V_sampled: (r, n), rows ``sampled`` of ``Vh``; receives dV. Its values are not read.
+        sampled: (r,) int64, distinct, in [0, k).
+        bias: (m,) or None.
+        weight: W as :func:`merge` makes it, when :func:`merged_pays`; None goes by the factors.
+        enhanced: False for the gradients of autograd.
+
+    Returns:
+        y (*batch, m).
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind or shape.
+
+    Backends: torch's products, on every device.
+
+    Example:
+        >>> import torch
+        >>> Uh, S, Vh = torch.eye(2), torch.tensor([3.0, 2.0]), torch.eye(2)
+        >>> U, V, rows = Uh[:1].clone(), Vh[:1].clone(), torch.tensor([0])
+        >>> spectral_linear(torch.ones(1, 2), Uh, S, Vh, U, V, rows).tolist()
+        [[3.0, 2.0]]
+    """
+    _check(x, Uh, S, Vh, U_sampled, V_sampled, sampled, weight)
+    check_flag(_OP, "enhanced", enhanced)
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        x, Uh, Vh = x.to(dtype), Uh.to(dtype), Vh.to(dtype)
+        weight = None if weight is None else weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
+    tokens = x.reshape(-1, x.shape[-1])
+    with torch.autocast(device, enabled=False):
+        factors = (tokens, Uh, S, Vh, U_sampled, V_sampled, sampled)
+        if weight is None:
+            y = _Factored.apply(*factors, enhanced)
+        else:
+            y = _Merged.apply(*factors, weight, enhanced)
+        y = y.view(*x.shape[:-1], Uh.shape[1])
+        return y if bias is None else y + bias
+
+
+def _check(
+    x: Tensor,
+    Uh: Tensor,
+    S: Tensor,
+    Vh: Tensor,
+    U: Tensor,
+    V: Tensor,
+    sampled: Tensor,
+    weight: Tensor | None,
+) -> None:
+    for name, t in dict(x=x, Uh=Uh, S=S, Vh=Vh, U_sampled=U, V_sampled=V, sampled=sampled).items():
+        check_tensor(_OP, name, t)
+    for name, t in dict(Uh=Uh, Vh=Vh).items():
+        if t.dim() != 2:
+            raise ValueError(f"{_OP}: {name} must be a matrix, got shape {tuple(t.shape)}")
+    (k, m), n, r = Uh.shape, Vh.shape[1], sampled.numel()
+    if x.dim() < 1 or x.shape[-1] != n:
+        raise ValueError(f"{_OP}: x must have {n} features, got shape {tuple(x.shape)}")
+    shapes = dict(S=(S, (k,)), Vh=(Vh, (k, n)), U_sampled=(U, (r, m)), V_sampled=(V, (r, n)))
+    shapes["sampled"] = (sampled, (r,))
+    if weight is not None:
+        shapes["weight"] = (weight, (m, n))
+    for name, (t, shape) in shapes.items():
+        if t.shape != shape:
+            raise ValueError(f"{_OP}: {name} must have shape {shape}, got {tuple(t.shape)}")
+    if sampled.dtype != torch.int64:
+        raise TypeError(f"{_OP}: sampled must be torch.int64, got {sampled.dtype}")

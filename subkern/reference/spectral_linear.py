@@ -9,7 +9,7 @@ from torch import Tensor
 def spectral_linear(
     x: Tensor, Uh: Tensor, S: Tensor, Vh: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """y = x W^T + bias with W = Uh^T diag(S) Vh, differentiable by autograd in every factor."""
+    """Returns x W^T + bias with W = Uh^T diag(S) Vh, differentiable by autograd in every factor."""
     return torch.nn.functional.linear(x, Uh.mT @ (S[:, None] * Vh), bias)
 
 

@@ -1,0 +1,104 @@
+"""Singular value decomposition of a product held as factors: its Gram matrix and one polish."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from subkern.backends.composed.matrix import SMALL, small_op
+from subkern.backends.composed.support import cuda_refusal, full_float32
+from subkern.backends.registry import register
+from subkern.reference.svd_factored import NONFINITE
+
+# Rows closer to each other than this after scaling are left to orthonormalize and its repair.
+NEAR = 0.5
+
+
+def can_serve(name: str, *, S: Tensor, **_: object) -> str | None:
+    """None, or why this call needs another backend."""
+    if S.dtype == torch.float64:
+        return "serves float32 and bfloat16 factors, got torch.float64; the reference takes them"
+    if name == "cuda":
+        return cuda_refusal(S)
+    return None if S.device.type == "cpu" else f"serves CPU tensors only, got {S.device.type}"
+
+
+def _orthonormal_rows(Y: Tensor, backend: str) -> Tensor:
+    """Rows of Y (k, n), long ones first and nearly orthogonal but for rounding, made orthonormal.
+
+    Scaled to length one they are the identity plus what rounding left, and one Cholesky step is
+    enough. Rows that are rounding alone may point anywhere: those go the long way.
+    """
+    if Y.device.type == "cpu":
+        norms = torch.linalg.vector_norm(Y, dim=1, keepdim=True)
+        X = Y / norms.clamp_min(torch.finfo(Y.dtype).tiny)
+        G = small_op("gram", backend, X[None], side="left", accumulate="fp32", out_dtype=None)[0]
+        L, failed = torch.linalg.cholesky_ex(G)
+        if not int(failed) and float(L.diagonal().min()) > NEAR:
+            return torch.linalg.solve_triangular(L, X, upper=False)
+    return small_op("orthonormalize", backend, Y.mT[None], method="auto")[0][0].mT
+
+
+def _svd_of_wide(W: Tensor, backend: str) -> tuple[Tensor, Tensor, Tensor]:
+    """(Eh, s, Vh) of W (k, n), k <= n, with vectors as rows."""
+    if W.shape[0] <= SMALL:
+        E, s, Vh, _ = small_op("svd_small", backend, W[None])
+        return E[0].mT, s[0], Vh[0]
+    G = small_op("gram", backend, W[None], side="left", accumulate="fp64", out_dtype=None)[0]
+    w, E = torch.linalg.eigh(G)
+    Eh = E.mT.flip(0).float()
+    return Eh, w.flip(0).clamp_min(0).sqrt().float(), _orthonormal_rows(Eh @ W, backend)
+
+
+def _one(Uh: Tensor, S: Tensor, Vh: Tensor, backend: str) -> tuple[Tensor, Tensor, Tensor]:
+    """(Uh, s, Vh) of finite factors (k, m), (k,), (k, n)."""
+    (k, m), n = Uh.shape, Vh.shape[1]
+    if m > n:
+        Vh, S, Uh = _one(Vh, S, Uh, backend)
+        return Uh, S, Vh
+    if k == m:
+        return _svd_of_wide((Uh * S[:, None]).mT @ Vh, backend)
+    factored = [small_op("orthonormalize", backend, X.mT[None], method="auto") for X in (Uh, Vh)]
+    (Q, R, _), (P, T, _) = factored
+    Eh, s, Fh = _svd_of_wide((R[0] * S) @ T[0].mT, backend)
+    return Eh @ Q[0].mT, s, Fh @ P[0].mT
+
+
+def svd_factored(
+    Uh: Tensor, S: Tensor, Vh: Tensor, *, backend: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """See :func:`subkern.ops.svd_factored`; products of a batch are taken one by one."""
+    made: list[list[Tensor]] = [[], [], []]
+    good = torch.ones(len(S), dtype=torch.bool, device=S.device)
+    for i in range(len(S)):
+        factors = [t[i].float() for t in (Uh, S, Vh)]
+        good[i] = torch.stack([t.isfinite().all() for t in factors]).all()
+        left, values, right = (torch.where(good[i], t, 0.0) for t in factors)
+        # Squares of the values must neither overflow nor vanish in the sums.
+        exponent = torch.frexp(values.abs().amax() if len(values) else values.sum()).exponent
+        scale = torch.ldexp(
+            torch.ones_like(exponent, dtype=torch.float32), exponent.clamp(-126, 126)
+        )
+        with full_float32():
+            left, values, right = _one(left, values / scale, right, backend)
+        if len(values):
+            entry = left.gather(1, left.abs().argmax(1, keepdim=True))
+            sign = torch.where(entry < 0, -1.0, 1.0)
+            left, right = left * sign, right * sign
+        results = (left, values * scale, right)
+        for kept, t in zip(made, results, strict=True):
+            kept.append(torch.where(good[i], t, torch.nan).contiguous())
+    shapes = (Uh.shape, S.shape, Vh.shape)
+    stacked = [
+        torch.stack(kept) if kept else S.new_empty(shape, dtype=torch.float32)
+        for kept, shape in zip(made, shapes, strict=True)
+    ]
+    return stacked[0], stacked[1], stacked[2], (~good).int() * NONFINITE
+
+
+for _name in ("cpu", "cuda"):
+    register("svd_factored", _name, partial(can_serve, _name), composed=True)(
+        partial(svd_factored, backend=_name)
+    )

@@ -1,0 +1,192 @@
+"""Linear layers for Sparse Spectral Training (Zhao et al., 2024, arXiv:2405.15481)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from subkern.ops._checks import check_choice, check_flag
+from subkern.ops.spectral_linear import merge, merged_pays, spectral_linear
+
+MODES = ("auto", "factored", "merged")
+
+
+class SSTLinear(nn.Module):
+    """A linear layer held as the singular value decomposition of its weight.
+
+    y = x W^T + bias with W = Uh^T diag(S) Vh (m x n), k = min(m, n). All singular values are
+    trained, and ``rank`` of the vector pairs at a time: the rows ``sampled`` of ``Uh`` and ``Vh``,
+    of which ``U_sampled`` and ``V_sampled`` are copies that autograd gives gradients to.
+    :class:`subkern.optim.SSTAdamW` steps them, keeps both places equal, draws new pairs and
+    restores orthogonality. No gradient of the size of W is ever held.
+
+    ``mode`` says how W is applied: ``"factored"`` (two thin products), ``"merged"`` (W is built
+    once per step, 2 m n k operations, and kept), or ``"auto"``, whichever takes fewer operations
+    for the number of tokens at hand (:func:`subkern.ops.spectral_linear.merged_pays`). Writing to
+    ``.data`` of a factor hides the change from the kept W; write under ``torch.no_grad()`` instead.
+
+    Args:
+        in_features: n.
+        out_features: m.
+        rank: vector pairs trained at a time, in [1, k].
+        bias: whether to add one.
+        mode: see above.
+        enhanced: gradients of the vectors without the factor S_i, as published; False for those of
+            autograd.
+        device, dtype: of the parameters.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind or out of range.
+
+    Example:
+        >>> import torch, subkern
+        >>> layer = subkern.nn.SSTLinear.from_linear(torch.nn.Linear(6, 4), rank=2)
+        >>> layer(torch.ones(3, 6)).shape, layer.U_sampled.shape, layer.V_sampled.shape
+        (torch.Size([3, 4]), torch.Size([2, 4]), torch.Size([2, 6]))
+        >>> type(layer.to_dense())
+        <class 'torch.nn.modules.linear.Linear'>
+    """
+
+    sampled: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        rank: int,
+        bias: bool = True,
+        *,
+        mode: str = "auto",
+        enhanced: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        largest = min(in_features, out_features)
+        if isinstance(rank, bool) or not isinstance(rank, int):
+            raise TypeError(f"SSTLinear: rank must be an integer, got {rank!r}")
+        if not 1 <= rank <= largest:
+            raise ValueError(f"SSTLinear: rank must be in [1, {largest}], got {rank}")
+        self.in_features, self.out_features, self.rank = in_features, out_features, rank
+        self.mode = check_choice("SSTLinear", "mode", mode, MODES)
+        self.enhanced = check_flag("SSTLinear", "enhanced", enhanced)
+        made: dict[str, Any] = dict(device=device, dtype=dtype)
+        self.Uh = Parameter(torch.empty(largest, out_features, **made), requires_grad=False)
+        self.S = Parameter(torch.empty(largest, **made))
+        self.Vh = Parameter(torch.empty(largest, in_features, **made), requires_grad=False)
+        self.U_sampled = Parameter(torch.empty(rank, out_features, **made))
+        self.V_sampled = Parameter(torch.empty(rank, in_features, **made))
+        self.bias = Parameter(torch.empty(out_features, **made)) if bias else None
+        self.register_buffer("sampled", torch.arange(rank, device=device))
+        self._kept: tuple[object, Tensor] | None = None
+        if self.S.device.type != "meta":
+            self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weight and the bias as torch.nn.Linear does."""
+        shape = (self.in_features, self.out_features)
+        made: dict[str, Any] = dict(device=self.S.device, dtype=torch.float32)
+        self._take(nn.Linear(*shape, bias=self.bias is not None, **made))
+
+    @classmethod
+    def from_linear(
+        cls, linear: nn.Linear, rank: int, *, mode: str = "auto", enhanced: bool = True
+    ) -> SSTLinear:
+        """The layer whose weight is that of ``linear``, by torch.linalg.svd in float32 at least."""
+        if not isinstance(linear, nn.Linear):
+            raise TypeError(
+                f"SSTLinear: linear must be a torch.nn.Linear, got {type(linear).__name__}"
+            )
+        weight = linear.weight
+        layer = cls(
+            linear.in_features,
+            linear.out_features,
+            rank,
+            bias=linear.bias is not None,
+            mode=mode,
+            enhanced=enhanced,
+            device="meta",
+            dtype=weight.dtype,
+        ).to_empty(device=weight.device)
+        layer._take(linear)
+        return layer.train(linear.training)
+
+    @torch.no_grad()
+    def _take(self, linear: nn.Linear) -> None:
+        weight = linear.weight.detach()
+        wide = weight.double() if weight.dtype == torch.float64 else weight.float()
+        U, S, Vh = torch.linalg.svd(wide, full_matrices=False)
+        self.set_factors(U.mT, S, Vh)
+        if self.bias is not None:
+            self.bias.copy_(linear.bias)
+
+    @torch.no_grad()
+    def set_factors(self, Uh: Tensor, S: Tensor, Vh: Tensor, sampled: Tensor | None = None) -> None:
+        """Overwrite the factors in place, and the sampled copies; ``sampled`` starts leading."""
+        self.Uh.copy_(Uh)
+        self.S.copy_(S)
+        self.Vh.copy_(Vh)
+        self.set_sampled(torch.arange(self.rank, device=S.device) if sampled is None else sampled)
+
+    @torch.no_grad()
+    def set_sampled(self, sampled: Tensor) -> None:
+        """Train these vector pairs from now on."""
+        self.sampled.copy_(sampled)
+        torch.index_select(self.Uh, 0, self.sampled, out=self.U_sampled.detach())
+        torch.index_select(self.Vh, 0, self.sampled, out=self.V_sampled.detach())
+
+    def merges(self, tokens: int) -> bool:
+        """Whether a forward pass over so many tokens goes by the merged weight."""
+        if self.mode != "auto":
+            return self.mode == "merged"
+        training = torch.is_grad_enabled() and self.S.requires_grad
+        if not training and self._kept is not None and self._kept[0] == self._state():
+            return True
+        (k, m), n = self.Uh.shape, self.in_features
+        return merged_pays(tokens, m, n, k, self.rank, training=training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x W^T + bias; x (*batch, n)."""
+        weight = self.weight() if self.merges(x.numel() // max(1, x.shape[-1])) else None
+        factors = (self.Uh, self.S, self.Vh, self.U_sampled, self.V_sampled, self.sampled)
+        return spectral_linear(x, *factors, self.bias, weight=weight, enhanced=self.enhanced)
+
+    @torch.no_grad()
+    def weight(self) -> Tensor:
+        """W = Uh^T diag(S) Vh, m x n, without gradient; built again only after a factor changed."""
+        if torch.compiler.is_compiling():
+            return merge(self.Uh, self.S, self.Vh)
+        state = self._state()
+        if self._kept is None or self._kept[0] != state:
+            self._kept = (state, merge(self.Uh, self.S, self.Vh))
+        return self._kept[1]
+
+    def _state(self) -> object:
+        """Changes whenever torch or one of our ops writes to a factor, or moves it."""
+        factors = (self.Uh, self.S, self.Vh)
+        return [(t.data_ptr(), t._version, t.dtype, t.device) for t in factors]
+
+    def to_dense(self) -> nn.Linear:
+        """A torch.nn.Linear with the same weight and bias, in memory of their own."""
+        made: dict[str, Any] = dict(device="meta", dtype=self.S.dtype)
+        linear = nn.Linear(self.in_features, self.out_features, self.bias is not None, **made)
+        linear = linear.to_empty(device=self.S.device).train(self.training)
+        with torch.no_grad():
+            linear.weight.copy_(merge(self.Uh, self.S, self.Vh))
+            if self.bias is not None:
+                linear.bias.copy_(self.bias)
+        return linear
+
+    def extra_repr(self) -> str:
+        """Sizes and options, as print(model) shows them."""
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, rank={self.rank}, "
+            f"bias={self.bias is not None}, mode={self.mode!r}"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles leave the kept weight behind."""
+        return {**self.__dict__, "_kept": None}

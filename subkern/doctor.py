@@ -97,6 +97,15 @@ def _probe_polar(backend: str) -> list[Tensor]:
     ]
 
 
+def _probe_sample_without_replacement(backend: str) -> list[Tensor]:
+    weights, rows = _probe_matrices(backend).abs().split([1, 3], dim=-1)
+    drawn = ops.sample_without_replacement(
+        weights[..., 0], 4, seed=1, gather=(rows,), info=True, backend=backend
+    )
+    assert drawn.info is not None
+    return [x.cpu() for x in (drawn.idx, *drawn.gathered, drawn.info)]
+
+
 def _probe_scan(backend: str) -> list[Tensor]:
     return [ops.scan.scan(_probe_matrices(backend), backend=backend).cpu()]
 
@@ -109,6 +118,7 @@ PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "orthonormalize": _probe_orthonormalize,
     "polar": _probe_polar,
     "rsvd": _probe_rsvd,
+    "sample_without_replacement": _probe_sample_without_replacement,
     "scan": _probe_scan,
     "svd_small": _probe_svd_small,
     "topk_subspace": _probe_topk_subspace,

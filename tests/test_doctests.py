@@ -14,6 +14,7 @@ MODULES = (
     "subkern.ops.gram",
     "subkern.ops.lowrank_adam",
     "subkern.ops.rsvd",
+    "subkern.ops.sample_without_replacement",
     "subkern.ops.svd_small",
     "subkern.ops.topk_subspace",
     "subkern.ops.tsqr",

@@ -10,6 +10,7 @@ from subkern.reference.lowrank_adam import lowrank_adam_
 from subkern.reference.orthonormalize import orthonormalize
 from subkern.reference.polar import polar
 from subkern.reference.rsvd import rsvd
+from subkern.reference.sample_without_replacement import sample_without_replacement
 from subkern.reference.scan import scan
 from subkern.reference.sst_adamw import sst_adamw_
 from subkern.reference.svd_factored import svd_factored
@@ -26,6 +27,7 @@ register("eigh_small", "reference", _always)(eigh_small)
 register("gram", "reference", _always)(gram)
 register("lowrank_adam", "reference", _always)(lowrank_adam_)
 register("rsvd", "reference", _always)(rsvd)
+register("sample_without_replacement", "reference", _always)(sample_without_replacement)
 register("scan", "reference", _always)(scan)
 register("sst_adamw", "reference", _always)(sst_adamw_)
 register("svd_factored", "reference", _always)(svd_factored)

@@ -8,6 +8,7 @@ from subkern.ops.lowrank_adam import lowrank_adam_
 from subkern.ops.orthonormalize import orthonormalize
 from subkern.ops.polar import polar, polar_many
 from subkern.ops.rsvd import rsvd
+from subkern.ops.sample_without_replacement import Sample, sample_without_replacement
 from subkern.ops.sst_adamw import sst_adamw_
 from subkern.ops.svd_factored import svd_factored
 from subkern.ops.svd_small import svd_small
@@ -15,6 +16,7 @@ from subkern.ops.topk_subspace import SubspaceResult, topk_subspace
 from subkern.ops.tsqr import tsqr
 
 __all__ = [
+    "Sample",
     "SubspaceResult",
     "adam_",
     "eigh_small",
@@ -24,6 +26,7 @@ __all__ = [
     "polar",
     "polar_many",
     "rsvd",
+    "sample_without_replacement",
     "sst_adamw_",
     "svd_factored",
     "svd_small",

@@ -17,9 +17,26 @@ _WORDS = {
     FALLBACK: "the fallback path",
 }
 
+# A sample's first two bits.
+INVALID, SHORT = 1, 2
+SAMPLING = {INVALID: "a negative weight or a NaN", SHORT: "too few positive weights"}
 
-def raise_on(op: str, info: Tensor, bits: int = NONFINITE | UNCONVERGED) -> None:
+
+def raise_on(
+    op: str,
+    info: Tensor,
+    bits: int = NONFINITE | UNCONVERGED,
+    words: dict[int, str] = _WORDS,
+    member: str = "matrix",
+) -> None:
     """Read ``info`` back and raise when one of ``bits`` is set anywhere: what ``check=True`` does.
+
+    Args:
+        op: named by the message.
+        info: int32, any shape.
+        bits: those that count.
+        words: what each bit says.
+        member: what the batch is made of.
 
     Raises:
         torch.linalg.LinAlgError: names the first such matrix and what happened to it.
@@ -29,8 +46,8 @@ def raise_on(op: str, info: Tensor, bits: int = NONFINITE | UNCONVERGED) -> None
         return
     first = int(flat.nonzero()[0])
     seen = int(flat[first])
-    words = " and ".join(text for bit, text in _WORDS.items() if seen & bit)
+    met = " and ".join(text for bit, text in words.items() if seen & bit)
     count = int((flat != 0).sum())
     raise torch.linalg.LinAlgError(
-        f"{op}: matrix {first} of {flat.numel()} met {words}; {count} of them did so or similar"
+        f"{op}: {member} {first} of {flat.numel()} met {met}; {count} of them did so or similar"
     )

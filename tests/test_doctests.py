@@ -9,6 +9,8 @@ MODULES = (
     "subkern.backends.registry",
     "subkern.bench.gallery",
     "subkern.diagnostics",
+    "subkern.nn.lorentz",
+    "subkern.nn.lorentz_linear",
     "subkern.ops.adam",
     "subkern.ops.eigh_small",
     "subkern.ops.gram",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from subkern.ops._checks import check_rate_device
 from subkern.ops.adam import adam_
 from subkern.ops.lowrank_adam import lowrank_adam_, lowrank_shape
 from subkern.optim._checkpoint import restore_exactly
+from subkern.optim._foreign import translated
 from subkern.optim._groups import (
     ENGINE_DEFAULTS,
     check_gradient,
@@ -138,6 +139,30 @@ class LowRankOptimizer(torch.optim.Optimizer):
         """
         with restore_exactly(self):
             super().load_state_dict(state_dict)
+
+    def _complete_group(
+        self, saved: Mapping[str, Any], current: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The saved group under our key names; keys it lacks keep the optimizer's values."""
+        kept = {key: value for key, value in current.items() if key not in ("params", "param_names")}
+        group = kept | rename_aliases(self._name, saved)
+        check_group(self._name, group)
+        check_parameters(self._name, {**group, "params": current["params"]})
+        return group | {"betas": tuple(group["betas"])}  # distributed state dicts make it a list
+
+    def _own_values(
+        self,
+        owner: str,
+        values: Mapping[str, Any],
+        fresh: Mapping[str, Tensor],
+        p: Tensor,
+        group: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """Saved values under our names; those of galore-torch and fira are translated."""
+        if "skipped" in values:
+            return values
+        side = side_of(p.shape, group["proj_type"]) if "rank" in group else ""
+        return translated(owner, values, fresh, side)
 
     @torch._disable_dynamo  # which bucket and which refresh: host decisions that change by call
     @torch.no_grad()

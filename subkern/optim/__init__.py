@@ -2,5 +2,6 @@
 
 from subkern.optim.fira import FiraAdamW, divide_params
 from subkern.optim.galore import GaLoreAdamW
+from subkern.optim.sst import SSTAdamW
 
-__all__ = ["FiraAdamW", "GaLoreAdamW", "divide_params"]
+__all__ = ["FiraAdamW", "GaLoreAdamW", "SSTAdamW", "divide_params"]

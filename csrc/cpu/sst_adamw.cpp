@@ -59,9 +59,9 @@ void vector(T* x, const T* g, T* home, const SstRow& row, const SstConstants& nu
     for_vectors(row.n, [&](int64_t i, auto lanes) { store(home + i, load(x + i, lanes), lanes); });
     return;
   }
-  const Vec norm = root(splat(total));
+  const Vec inverse = div(splat(1.0f), root(splat(total)));
   for_vectors(row.n, [&](int64_t i, auto lanes) {
-    const Vec unit = div(load(y + i, lanes), norm);
+    const Vec unit = mul(load(y + i, lanes), inverse);
     store(x + i, unit, lanes);
     store(home + i, unit, lanes);
   });

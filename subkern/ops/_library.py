@@ -45,9 +45,11 @@ def define_op(name: str, schema: str, fake: Callable[..., object]) -> Callable[.
 
 
 def define_list_op(name: str, schema: str, written: Sequence[str]) -> Callable[..., None]:
-    """Define ``subkern::<name>_`` that writes the lists named in ``written``; returns its overload.
+    """Define ``subkern::<name>_`` that writes the lists named in ``written``; returns its call.
 
-    The last argument of every schema is ``str backend``; the empty string picks automatically.
+    The call takes the overload's arguments, and goes through torch's dispatcher where a compiler or
+    a dispatch mode wants to see it. It is a step's whole price beside the kernel otherwise: two
+    microseconds and more for each tensor of a list. The last argument of every schema is ``str backend``; the empty string picks automatically.
     """
     qualified = f"subkern::{name}_"
     torch.library.define(qualified, schema)
@@ -71,7 +73,13 @@ def define_list_op(name: str, schema: str, written: Sequence[str]) -> Callable[.
 
     torch.library.impl(qualified, DEVICES)(implementation)
     torch.library.register_fake(qualified)(fake)
-    return getattr(torch.ops.subkern, f"{name}_").default
+    overload = getattr(torch.ops.subkern, f"{name}_").default
+
+    def call(*lists: object, **options: object) -> None:
+        watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()
+        (overload if watched else implementation)(*lists, **options)
+
+    return call
 
 
 def scalar_tensor(value: float | Tensor) -> Tensor:

@@ -31,8 +31,7 @@ void sst_adamw(const Addresses& X, const Addresses& G, const Addresses& exp_avg,
                const std::vector<std::int64_t>& rows, const std::vector<std::int64_t>& length,
                const std::vector<std::int64_t>& table_rows, int dtype, double lr,
                double value_scale, double vector_scale, double beta1, double beta2, double eps,
-               double weight_decay, std::int64_t warmup, bool skip_nonfinite, Address workspace,
-               std::int64_t workspace_bytes, int threads) {
+               double weight_decay, std::int64_t warmup, bool skip_nonfinite, int threads) {
   const Check check("sst_adamw");
   const std::size_t count = X.size();
   check.threads(threads);
@@ -41,11 +40,9 @@ void sst_adamw(const Addresses& X, const Addresses& G, const Addresses& exp_avg,
   check.length("table_rows", table_rows, count);
   check.pointers("step", step, count);
   check.pointers("skipped", skipped, count);
-  std::int64_t longest = 0;
   std::vector<std::int64_t> elements;
   for (std::size_t p = 0; p < count; ++p) {
     elements.push_back(check.elements("rows", rows[p], "length", length[p]));
-    longest = std::max(longest, length[p]);
   }
   const std::pair<const char*, const Addresses&> buffers[] = {
       {"X", X}, {"G", G}, {"exp_avg", exp_avg}, {"exp_avg_sq", exp_avg_sq}};
@@ -59,11 +56,6 @@ void sst_adamw(const Addresses& X, const Addresses& G, const Addresses& exp_avg,
     check.pointer("sampled", sampled[p], table[p] != 0 && elements[p] > 0);
     if (table[p] == 0 && rows[p] != 1)
       check.fail("rows", "be 1 for values", std::to_string(rows[p]));
-  }
-  const std::int64_t needed = sst_adamw_workspace(longest, threads);
-  if (workspace == 0 || workspace_bytes < needed) {
-    check.fail("workspace", "have " + std::to_string(needed) + " bytes",
-               std::to_string(workspace ? workspace_bytes : 0));
   }
   const Dtype type = check.dtype("dtype", dtype);
 
@@ -90,7 +82,7 @@ void sst_adamw(const Addresses& X, const Addresses& G, const Addresses& exp_avg,
                            eps, weight_decay, warmup,       skip_nonfinite, threads};
   {
     py::gil_scoped_release release;
-    sk_sst_adamw(list, options, as<void>(workspace));
+    sk_sst_adamw(list, options);
   }
   ++sst_adamw_calls;
 }
@@ -103,11 +95,8 @@ void bind_sst_adamw(py::module_& m) {
         arg("exp_avg_sq"), arg("step"), arg("skipped"), arg("table"), arg("sampled"), arg("rows"),
         arg("length"), arg("table_rows"), arg("dtype"), arg("lr"), arg("value_scale"),
         arg("vector_scale"), arg("beta1"), arg("beta2"), arg("eps"), arg("weight_decay"),
-        arg("warmup"), arg("skip_nonfinite"), arg("workspace"), arg("workspace_bytes"),
-        arg("threads"),
+        arg("warmup"), arg("skip_nonfinite"), arg("threads"),
         "One step of Sparse Spectral Training; table 0 marks singular values, rows must be 1.");
-  m.def("sst_adamw_workspace", &sst_adamw_workspace, arg("longest"), arg("threads"),
-        "Bytes of workspace for rows of at most `longest` elements.");
 }
 
 }  // namespace subkern

@@ -31,6 +31,5 @@ struct SstRow {
 }  // namespace subkern
 
 #define SUBKERN_SST_ADAMW_KERNELS(KERNEL)                                       \
-  /* scratch: n floats. */                                                      \
   KERNEL(void, sk_sst_values, (const SstRow& row, const SstConstants& numbers)) \
-  KERNEL(void, sk_sst_vector, (const SstRow& row, const SstConstants& numbers, float* scratch))
+  KERNEL(void, sk_sst_vector, (const SstRow& row, const SstConstants& numbers))

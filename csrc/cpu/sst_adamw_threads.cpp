@@ -2,8 +2,8 @@
 #include <cmath>
 #include <vector>
 
-#include "groups.h"
 #include "subkern/sst_adamw.h"
+#include "work.h"
 
 namespace subkern {
 namespace {
@@ -28,15 +28,11 @@ SstConstants constants_of(const SstOptions& o, bool values, double t) {
 
 }  // namespace
 
-int64_t sst_adamw_workspace(int64_t longest, int threads) {
-  return scratch_for(longest * static_cast<int64_t>(sizeof(float)), threads);
-}
-
-void sk_sst_adamw(const SstList& list, const SstOptions& options, void* workspace) {
+void sk_sst_adamw(const SstList& list, const SstOptions& options) {
   const Kernels& kernels = active_kernels();
   std::vector<SstConstants> numbers;
   std::vector<Task> tasks;
-  int64_t longest = 0, elements = 0;
+  int64_t elements = 0;
   for (int64_t p = 0; p < list.count; ++p) {
     *list.step[p] += 1.0f;
     numbers.push_back(constants_of(options, list.table[p] == nullptr, *list.step[p]));
@@ -44,11 +40,9 @@ void sk_sst_adamw(const SstList& list, const SstOptions& options, void* workspac
     for (int64_t first = 0; first < list.rows[p]; first += group) {
       tasks.push_back({p, first, std::min(group, list.rows[p] - first)});
     }
-    longest = std::max(longest, list.length[p]);
     elements += list.rows[p] * list.length[p];
   }
-  const auto run = [&](int64_t index, int64_t, char* scratch) {
-    const Task& task = tasks[index];
+  const auto run = [&](const Task& task) {
     const int64_t p = task.entry, n = list.length[p];
     int64_t refused = 0;
     for (int64_t i = task.first; i < task.first + task.rows; ++i) {
@@ -65,7 +59,7 @@ void sk_sst_adamw(const SstList& list, const SstOptions& options, void* workspac
       } else if (table == nullptr) {
         kernels.sk_sst_values(row, numbers[p]);
       } else {
-        kernels.sk_sst_vector(row, numbers[p], reinterpret_cast<float*>(scratch));
+        kernels.sk_sst_vector(row, numbers[p]);
       }
     }
     if (refused > 0) {
@@ -73,8 +67,9 @@ void sk_sst_adamw(const SstList& list, const SstOptions& options, void* workspac
       *list.skipped[p] += static_cast<float>(refused);
     }
   };
-  run_groups(static_cast<int64_t>(tasks.size()), 1, longest * static_cast<int64_t>(sizeof(float)),
-             workspace, team_for(elements, options.threads), run);
+  const int64_t count = static_cast<int64_t>(tasks.size());
+#pragma omp parallel for num_threads(team_for(elements, options.threads)) schedule(dynamic)
+  for (int64_t task = 0; task < count; ++task) run(tasks[task]);
 }
 
 }  // namespace subkern

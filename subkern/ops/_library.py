@@ -6,6 +6,7 @@ torch op alone and still honours ``subkern.backend`` at run time.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -76,14 +77,26 @@ def define_list_op(name: str, schema: str, written: Sequence[str]) -> Callable[.
     overload = getattr(torch.ops.subkern, f"{name}_").default
 
     def call(*lists: object, **options: object) -> None:
-        watched = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()
-        (overload if watched else implementation)(*lists, **options)
+        (overload if is_watched() else implementation)(*lists, **options)
 
     return call
+
+
+def is_watched() -> bool:
+    """Whether a compiler or a dispatch mode wants to see what torch is asked for."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
 
 
 def scalar_tensor(value: float | Tensor) -> Tensor:
     """A number or one-element tensor as the 0-dim tensor the schema wants; a number on the CPU."""
     if isinstance(value, Tensor):
         return value.reshape(())
+    if is_watched():
+        return torch.tensor(value, dtype=torch.float64, device="cpu")
+    return _number(float(value))
+
+
+@functools.lru_cache(maxsize=16)
+def _number(value: float) -> Tensor:
+    """A tensor that nobody writes to: making one takes longer than a small step."""
     return torch.tensor(value, dtype=torch.float64, device="cpu")

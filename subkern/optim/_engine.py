@@ -144,7 +144,9 @@ class LowRankOptimizer(torch.optim.Optimizer):
         self, saved: Mapping[str, Any], current: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The saved group under our key names; keys it lacks keep the optimizer's values."""
-        kept = {key: value for key, value in current.items() if key not in ("params", "param_names")}
+        kept = {
+            key: value for key, value in current.items() if key not in ("params", "param_names")
+        }
         group = kept | rename_aliases(self._name, saved)
         check_group(self._name, group)
         check_parameters(self._name, {**group, "params": current["params"]})

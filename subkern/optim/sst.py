@@ -297,7 +297,9 @@ class SSTAdamW(torch.optim.Optimizer):
 
     def _turn(self, group: dict[str, Any], layers: Sequence[SSTLinear]) -> None:
         """End an iteration of a group."""
-        first = sum(len(more) for more in itertools.takewhile(lambda one: one is not layers, self._layers))
+        first = sum(
+            len(more) for more in itertools.takewhile(lambda one: one is not layers, self._layers)
+        )
         for number, layer in enumerate(layers, first):
             round_length = group["iterations_per_round"] or -(-len(layer.S) // layer.rank)
             if group["taken"] // group["iteration_steps"] % round_length == 0:
@@ -307,7 +309,9 @@ class SSTAdamW(torch.optim.Optimizer):
     def _complete_group(
         self, saved: Mapping[str, Any], current: Mapping[str, Any]
     ) -> dict[str, Any]:
-        kept = {key: value for key, value in current.items() if key not in ("params", "param_names")}
+        kept = {
+            key: value for key, value in current.items() if key not in ("params", "param_names")
+        }
         group = kept | dict(saved)
         _check_group(self._name, group)
         check_parameters(self._name, {**group, "params": current["params"]})

@@ -34,11 +34,8 @@ struct SstOptions {
   int threads;  // results do not depend on it
 };
 
-// Bytes of workspace for rows of at most so many elements.
-int64_t sst_adamw_workspace(int64_t longest, int threads);
-
 // N = M / (1 - beta1^t) / (sqrt(V / (1 - beta2^t)) + eps) of every row; values become
 // max(S (1 - eta wd) - eta N, 0), vectors (x - eta N) / ||x - eta N||, there and in their table.
-void sk_sst_adamw(const SstList& list, const SstOptions& options, void* workspace);
+void sk_sst_adamw(const SstList& list, const SstOptions& options);
 
 }  // namespace subkern

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from subkern.backends import native
-from subkern.backends.cpu.tensors import CODES, addresses, empty, refusal
+from subkern.backends.cpu.tensors import CODES, addresses, refusal
 from subkern.backends.registry import register
 
 
@@ -53,10 +53,7 @@ def sst_adamw_(
         table.append(home.data_ptr() if home is not None else 0)
         index.append(rows.data_ptr() if rows is not None else 0)
         table_rows.append(len(home) if home is not None else 0)
-    module, threads = native.module(), torch.get_num_threads()
-    length = [p.shape[-1] for p in params]
-    workspace = empty(module.sst_adamw_workspace(max(length), threads), dtype=torch.uint8)
-    module.sst_adamw(
+    native.module().sst_adamw(
         X=addresses(params),
         G=addresses(grads),
         exp_avg=addresses(exp_avgs),
@@ -66,12 +63,10 @@ def sst_adamw_(
         table=table,
         sampled=index,
         rows=[len(p) if p.dim() == 2 else 1 for p in params],
-        length=length,
+        length=[p.shape[-1] for p in params],
         table_rows=table_rows,
         dtype=CODES[params[0].dtype],
         lr=float(lr),
-        workspace=workspace.data_ptr(),
-        workspace_bytes=workspace.numel(),
-        threads=threads,
+        threads=torch.get_num_threads(),
         **options,
     )

@@ -48,9 +48,9 @@ def define_op(name: str, schema: str, fake: Callable[..., object]) -> Callable[.
 def define_list_op(name: str, schema: str, written: Sequence[str]) -> Callable[..., None]:
     """Define ``subkern::<name>_`` that writes the lists named in ``written``; returns its call.
 
-    The call takes the overload's arguments, and goes through torch's dispatcher where a compiler or
-    a dispatch mode wants to see it. It is a step's whole price beside the kernel otherwise: two
-    microseconds and more for each tensor of a list. The last argument of every schema is ``str backend``; the empty string picks automatically.
+    The call takes the overload's arguments. It goes through torch's dispatcher only where a
+    compiler or a dispatch mode wants to see it: that costs microseconds for each tensor of a list.
+    The last argument of every schema is ``str backend``; the empty string picks automatically.
     """
     qualified = f"subkern::{name}_"
     torch.library.define(qualified, schema)

@@ -26,7 +26,8 @@ def divide(
 ) -> tuple[list[SSTLinear], list[SSTLinear]]:
     """(Layers whose parameters are all among ``params``, those with none of theirs among them)."""
     among = {id(p) for p in params}
-    mine, others = [], []
+    mine: list[SSTLinear] = []
+    others: list[SSTLinear] = []
     for i, layer in enumerate(layers):
         if not isinstance(layer, SSTLinear):
             raise TypeError(

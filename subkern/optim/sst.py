@@ -258,18 +258,20 @@ class SSTAdamW(torch.optim.Optimizer):
         self, group: dict[str, Any], layers: Sequence[SSTLinear], params: Sequence[Tensor]
     ) -> None:
         """All values and vectors of a group, by one call per device and dtype."""
-        homes = {}
+        homes: dict[Tensor, tuple[Tensor, Tensor]] = {}
         for layer in layers:
             homes[layer.U_sampled] = (layer.Uh, layer.sampled)
             homes[layer.V_sampled] = (layer.Vh, layer.sampled)
         for bucket in _alike(params):
             states = [self.state[p] for p in bucket]
-            names = (*MOMENTS, "step", "skipped")
             vectors = [homes[p] for p in bucket if p in homes]
             sst_adamw_(
                 bucket,
                 [cast(Tensor, p.grad) for p in bucket],
-                *([state[name] for state in states] for name in names),
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [state["step"] for state in states],
+                [state["skipped"] for state in states],
                 [table for table, _ in vectors],
                 [sampled for _, sampled in vectors],
                 warmup=group["warmup_steps"],
@@ -277,22 +279,25 @@ class SSTAdamW(torch.optim.Optimizer):
             )
 
     def _step_plain(self, group: dict[str, Any], params: Sequence[Tensor]) -> None:
-        """torch's own step, fused where it can be."""
+        """The step of torch itself, fused where it can be."""
         for bucket in _alike(params):
-            p = bucket[0]
+            p, states = bucket[0], [self.state[p] for p in bucket]
             adamw(
                 bucket,
                 [cast(Tensor, p.grad) for p in bucket],
-                *([self.state[p][name] for p in bucket] for name in MOMENTS),
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
                 [],
-                [self.state[p]["step"] for p in bucket],
+                [state["step"] for state in states],
                 fused=p.is_floating_point() and p.device.type in ("cpu", "cuda"),
                 capturable=group["capturable"] and p.device.type == "cuda",
                 amsgrad=False,
                 maximize=False,
                 beta1=group["betas"][0],
                 beta2=group["betas"][1],
-                **{key: group[key] for key in ("lr", "weight_decay", "eps")},
+                lr=group["lr"],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
             )
 
     def _turn(self, group: dict[str, Any], layers: Sequence[SSTLinear]) -> None:

@@ -54,12 +54,30 @@ def _probe_lowrank_adam(backend: str) -> list[Tensor]:
     return [x.cpu() for x in (W, M, V, t, limiter)]
 
 
+def _probe_sst_adamw(backend: str) -> list[Tensor]:
+    generator, device = torch.Generator().manual_seed(0), _device_of(backend)
+    table = torch.eye(5, 9, device=device)
+    rows = torch.tensor([3, 1], device=device)
+    params = [torch.rand(5, generator=generator).to(device), table[rows]]
+    grads = [torch.randn(p.shape, generator=generator).to(device) for p in params]
+    moments = [[torch.zeros_like(p) for p in params] for _ in range(2)]
+    counts = [[torch.zeros((), device=device) for _ in params] for _ in range(2)]
+    lists = (params, grads, *moments, *counts, [table], [rows])
+    ops.sst_adamw_(*lists, lr=0.1, backend=backend)
+    return [x.cpu() for x in (*params, *moments[0], *moments[1], table)]
+
+
 def _probe_matrices(backend: str) -> Tensor:
     return torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(0)).to(_device_of(backend))
 
 
 def _probe_svd_small(backend: str) -> list[Tensor]:
     return [x.cpu() for x in ops.svd_small(_probe_matrices(backend), backend=backend)]
+
+
+def _probe_svd_factored(backend: str) -> list[Tensor]:
+    X = _probe_matrices(backend)
+    return [x.cpu() for x in ops.svd_factored(X.mT, X[:, 0].abs(), X.mT, backend=backend)]
 
 
 def _probe_eigh_small(backend: str) -> list[Tensor]:
@@ -120,6 +138,8 @@ PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "rsvd": _probe_rsvd,
     "sample_without_replacement": _probe_sample_without_replacement,
     "scan": _probe_scan,
+    "sst_adamw": _probe_sst_adamw,
+    "svd_factored": _probe_svd_factored,
     "svd_small": _probe_svd_small,
     "topk_subspace": _probe_topk_subspace,
 }

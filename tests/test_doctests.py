@@ -17,6 +17,9 @@ MODULES = (
     "subkern.ops.lowrank_adam",
     "subkern.ops.rsvd",
     "subkern.ops.sample_without_replacement",
+    "subkern.ops.spectral_linear",
+    "subkern.ops.sst_adamw",
+    "subkern.ops.svd_factored",
     "subkern.ops.svd_small",
     "subkern.ops.topk_subspace",
     "subkern.ops.tsqr",
@@ -24,6 +27,9 @@ MODULES = (
     "subkern.ops.polar",
     "subkern.optim.fira",
     "subkern.optim.galore",
+    "subkern.optim.sst",
+    "subkern.nn.convert",
+    "subkern.nn.sst_linear",
 )
 
 

@@ -149,20 +149,37 @@ def spectral_linear(
     _check(x, Uh, S, Vh, U_sampled, V_sampled, sampled, weight)
     check_flag(_OP, "enhanced", enhanced)
     device = x.device.type
+    if not torch.amp.is_autocast_available(device):
+        return _applied(x, Uh, S, Vh, U_sampled, V_sampled, sampled, bias, weight, enhanced)
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         x, Uh, Vh = x.to(dtype), Uh.to(dtype), Vh.to(dtype)
         weight = None if weight is None else weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    tokens = x.reshape(-1, x.shape[-1])
     with torch.autocast(device, enabled=False):
-        factors = (tokens, Uh, S, Vh, U_sampled, V_sampled, sampled)
-        if weight is None:
-            y = _Factored.apply(*factors, enhanced)
-        else:
-            y = _Merged.apply(*factors, weight, enhanced)
-        y = y.view(*x.shape[:-1], Uh.shape[1])
-        return y if bias is None else y + bias
+        return _applied(x, Uh, S, Vh, U_sampled, V_sampled, sampled, bias, weight, enhanced)
+
+
+def _applied(
+    x: Tensor,
+    Uh: Tensor,
+    S: Tensor,
+    Vh: Tensor,
+    U: Tensor,
+    V: Tensor,
+    sampled: Tensor,
+    bias: Tensor | None,
+    weight: Tensor | None,
+    enhanced: bool,
+) -> Tensor:
+    """The layer on checked arguments of one dtype."""
+    factors = (x.reshape(-1, x.shape[-1]), Uh, S, Vh, U, V, sampled)
+    if weight is None:
+        y = _Factored.apply(*factors, enhanced)
+    else:
+        y = _Merged.apply(*factors, weight, enhanced)
+    y = y.view(*x.shape[:-1], Uh.shape[1])
+    return y if bias is None else y + bias
 
 
 def _check(

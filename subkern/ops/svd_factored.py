@@ -99,7 +99,8 @@ def svd_factored(
         if t.device != Uh.device:
             raise ValueError(f"svd_factored: {name} must be on {Uh.device}, got {t.device}")
     name = check_backend("svd_factored", backend)
-    left, values, right, flags = _op(as_batch(Uh), S.reshape(-1, k), as_batch(Vh), backend=name)
+    S = S.reshape(Uh.shape[:-2].numel(), k)
+    left, values, right, flags = _op(as_batch(Uh), S, as_batch(Vh), backend=name)
     flags = flags.reshape(batch)
     if check:
         raise_on("svd_factored", flags)

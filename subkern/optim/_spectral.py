@@ -51,7 +51,7 @@ def draw(layer: SSTLinear, group: Mapping[str, Any], states: State, number: int)
     """
     S, k = layer.S.detach().float(), len(layer.S)
     total = S.sum()
-    share = torch.where(total > 0, S / total, 1 / k)
+    share = torch.where(total == 0, 1 / k, S / total)
     weights = group["uniform"] / k + (1 - group["uniform"]) * share
     offset = (group["taken"] // group["iteration_steps"] << 32) + number
     drawn = sample_without_replacement(weights, layer.rank, seed=group["seed"], offset=offset)

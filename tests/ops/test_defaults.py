@@ -25,6 +25,7 @@ OPS = {
     "topk_subspace": lambda: subkern.topk_subspace(X, 4),
     "topk_subspace-warm": lambda: subkern.topk_subspace(X, 4, q_prev=X[:, :, :4].mT[:, :, :12].mT),
     "rsvd": lambda: subkern.rsvd(X, 4),
+    "svd_factored": lambda: subkern.svd_factored(X.mT, X[:, 0].abs(), X.mT, info=True),
     "polar": lambda: subkern.polar(X),
 }
 BACKENDS = ["cpu", "reference"]

@@ -9,6 +9,8 @@ from subkern.bench import (
     orthonormalize,
     polar,
     rsvd,
+    sst_adamw,
+    svd_factored,
     svd_small,
     topk_subspace,
     tsqr,
@@ -16,6 +18,7 @@ from subkern.bench import (
 from subkern.bench.registry import Case
 
 LINALG = (svd_small, orthonormalize, topk_subspace, eigh_small, rsvd, polar, gram, tsqr)
+SPECTRAL = (sst_adamw, svd_factored)
 
 
 def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
@@ -24,7 +27,7 @@ def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
     On a GPU the cases that say most come first: a run may have a time limit.
     """
     if device == "cpu":
-        small = [case for op in LINALG for case in op.cases()]
+        small = [case for op in (*LINALG, *SPECTRAL) for case in op.cases()]
         return [*lowrank_adam.cases(quick), *adam.cases(quick), *small]
     first, later = lowrank_adam_gpu.cases(quick, device)
     small = [case for op in LINALG for case in op.gpu_cases(device)]

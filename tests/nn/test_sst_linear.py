@@ -1,4 +1,4 @@
-"""SSTLinear as a layer: the weight it stands for, its copies, and models turned into it and back."""
+"""SSTLinear: the weight it stands for, its copies, models turned into it and back."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""Bad arguments around Sparse Spectral Training: the error, the argument's name, nothing changed."""
+"""Bad input around Sparse Spectral Training: error, argument's name, nothing changed."""
 
 import pytest
 import torch
@@ -149,7 +149,7 @@ def test_layers(make, error, name):
 def test_tied_weights_are_refused_and_nothing_changes():
     model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5, bias=False), nn.Linear(5, 2))
     model[1].weight = model[0].weight
-    with pytest.raises(ValueError, match="tied to 0.weight"):
+    with pytest.raises(ValueError, match=r"tied to 0\.weight"):
         convert_to_sst(model, rank=2)
     assert [type(layer) for layer in model] == [nn.Embedding, nn.Linear, nn.Linear]
 

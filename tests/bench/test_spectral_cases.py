@@ -67,7 +67,7 @@ def test_the_compiled_rules_are_verified_too():
 
 def test_a_wrong_step_has_no_time(monkeypatch):
     right = sst_adamw.adam
-    monkeypatch.setattr(sst_adamw, "adam", lambda *call: 1.001 * right(*call))
+    monkeypatch.setattr(sst_adamw, "adam", lambda *call: 1.01 * right(*call))
     found = rows_of(sst_adamw._case("small", ((9, 7),), 3, "cpu", None))
     assert found["subkern"].status == "ok"
     assert found["eager"].status == "error"
@@ -78,7 +78,8 @@ def test_the_decomposition_is_verified():
     found = rows_of(svd_factored._case(20, 30, None, "cpu"))
     for name in ("subkern", "linalg-svd"):
         assert found[name].status == "ok", found[name].note
-        assert set(found[name].accuracy) == {"orth U", "orth V", "residual", "values"}
+        for error in ("orth U", "orth V", "residual", "values"):
+            assert error in found[name].accuracy
     Uh, S, Vh = svd_factored.factors(20, 30, "cpu")
     assert torch.linalg.matrix_norm(Uh @ Uh.mT - torch.eye(20), 2) > 1e-3
     assert torch.allclose(Vh.norm(dim=1), torch.ones(20))

@@ -38,8 +38,8 @@ def factors(k, m, n, spectrum, turned=0.1, seed=0):
 
 def check(given, found):
     """Orthonormal, sorted, with the sign rule, and the same product."""
-    (Uh, S, Vh), (L, s, R) = given, [t.cpu() for t in found]
-    k = len(S)
+    L, s, R = (t.cpu() for t in found)
+    k = len(s)
     bound = 8 * EPS * k**0.5
     assert float(diagnostics.orthonormality_error(L.mT)) <= bound
     assert float(diagnostics.orthonormality_error(R.mT)) <= bound

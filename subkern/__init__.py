@@ -10,6 +10,7 @@ from subkern.backends import BackendUnavailableError, backend
 from subkern.ops import (
     eigh_small,
     gram,
+    kth_largest,
     orthonormalize,
     polar,
     polar_many,
@@ -19,6 +20,7 @@ from subkern.ops import (
     svd_small,
     topk_subspace,
     tsqr,
+    update_mask,
 )
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "diagnostics",
     "eigh_small",
     "gram",
+    "kth_largest",
     "nn",
     "ops",
     "optim",
@@ -40,4 +43,5 @@ __all__ = [
     "svd_small",
     "topk_subspace",
     "tsqr",
+    "update_mask",
 ]

@@ -128,12 +128,36 @@ def _probe_scan(backend: str) -> list[Tensor]:
     return [ops.scan.scan(_probe_matrices(backend), backend=backend).cpu()]
 
 
+def _probe_kth_largest(backend: str) -> list[Tensor]:
+    x = _probe_matrices(backend)
+    found = (ops.kth_largest(x, k, counts=True, backend=backend) for k in (1, 30, 72))
+    return [part.cpu() for one in found for part in one]
+
+
+def _probe_update_mask(backend: str) -> list[Tensor]:
+    score = _probe_matrices(backend)
+    found = ops.update_mask(score, score.abs(), score > 0.5, 5, backend=backend)
+    return [part.cpu() for part in found]
+
+
+def _probe_packed_adamw(backend: str) -> list[Tensor]:
+    generator, device = torch.Generator().manual_seed(0), _device_of(backend)
+    w, g = (torch.randn(9, 7, generator=generator).to(device) for _ in range(2))
+    at = torch.arange(1, 63, 4, device=device)
+    m, v = (torch.zeros(at.shape, device=device) for _ in range(2))
+    t = torch.arange(at.numel(), device=device).float()
+    ops.packed_adamw_([w], [g], [at], [m], [v], [t], lr=0.1, backend=backend)
+    return [x.cpu() for x in (w, m, v, t)]
+
+
 PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "adam": _probe_adam,
     "eigh_small": _probe_eigh_small,
     "gram": _probe_gram,
+    "kth_largest": _probe_kth_largest,
     "lowrank_adam": _probe_lowrank_adam,
     "orthonormalize": _probe_orthonormalize,
+    "packed_adamw": _probe_packed_adamw,
     "polar": _probe_polar,
     "rsvd": _probe_rsvd,
     "sample_without_replacement": _probe_sample_without_replacement,
@@ -142,6 +166,7 @@ PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "svd_factored": _probe_svd_factored,
     "svd_small": _probe_svd_small,
     "topk_subspace": _probe_topk_subspace,
+    "update_mask": _probe_update_mask,
 }
 
 

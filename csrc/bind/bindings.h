@@ -13,11 +13,14 @@ namespace py = pybind11;
 void bind_adam(py::module_& m);
 void bind_eigh_small(py::module_& m);
 void bind_gram(py::module_& m);
+void bind_kth_largest(py::module_& m);
 void bind_lowrank_adam(py::module_& m);
 void bind_orthonormalize(py::module_& m);
+void bind_packed_adamw(py::module_& m);
 void bind_plans(py::module_& m);
 void bind_scan(py::module_& m);
 void bind_sst_adamw(py::module_& m);
 void bind_svd_small(py::module_& m);
+void bind_update_mask(py::module_& m);
 
 }  // namespace subkern

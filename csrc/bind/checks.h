@@ -91,6 +91,13 @@ class Check {
     if (needed && address == 0) fail(argument, "be the address of a buffer", "0");
   }
 
+  void workspace(Address address, std::int64_t bytes, std::int64_t needed) const {
+    if (bytes < needed) {
+      fail("workspace_bytes", "be at least " + std::to_string(needed), std::to_string(bytes));
+    }
+    pointer("workspace", address, needed > 0);
+  }
+
   template <class T>
   void length(const char* argument, const std::vector<T>& list, std::size_t count) const {
     if (list.size() != count) {

@@ -30,10 +30,13 @@ PYBIND11_MODULE(_C, m) {
   subkern::bind_adam(m);
   subkern::bind_eigh_small(m);
   subkern::bind_gram(m);
+  subkern::bind_kth_largest(m);
   subkern::bind_lowrank_adam(m);
   subkern::bind_orthonormalize(m);
+  subkern::bind_packed_adamw(m);
   subkern::bind_plans(m);
   subkern::bind_scan(m);
   subkern::bind_sst_adamw(m);
   subkern::bind_svd_small(m);
+  subkern::bind_update_mask(m);
 }

@@ -2,13 +2,13 @@
 // Blocks never depend on the thread count and every sum has one owner, so results do not either.
 #include <algorithm>
 #include <cmath>
-#include <utility>
 #include <vector>
 
 #include "fira_tiles.h"
 #include "isa.h"
 #include "kernels.h"
 #include "pipeline.h"
+#include "tasks.h"
 #include "work.h"
 
 namespace subkern {
@@ -45,22 +45,6 @@ const Kernels& active_kernels() {
 }
 
 namespace {
-
-// Numbers the blocks of several parameters consecutively.
-class Tasks {
- public:
-  void add(int64_t blocks) { ends_.push_back(total() + blocks); }
-  int64_t total() const { return ends_.empty() ? 0 : ends_.back(); }
-  // (position of the parameter, block within it)
-  std::pair<int64_t, int64_t> find(int64_t task) const {
-    const auto end = std::upper_bound(ends_.begin(), ends_.end(), task);
-    const int64_t p = end - ends_.begin();
-    return {p, task - (p == 0 ? 0 : ends_[p - 1])};
-  }
-
- private:
-  std::vector<int64_t> ends_;
-};
 
 // Consecutive parameters handled together: all checked, then all updated.
 struct Wave {

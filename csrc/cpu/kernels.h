@@ -3,8 +3,10 @@
 
 #include "eigh_small_kernels.h"
 #include "gram_kernels.h"
+#include "kth_largest_kernels.h"
 #include "optimizer_kernels.h"
 #include "orthonormalize_kernels.h"
+#include "packed_adamw_kernels.h"
 #include "scan_kernels.h"
 #include "sst_adamw_kernels.h"
 #include "svd_small_kernels.h"
@@ -14,7 +16,9 @@
   SUBKERN_GRAM_KERNELS(KERNEL)           \
   SUBKERN_OPTIMIZER_KERNELS(KERNEL)      \
   SUBKERN_ORTHONORMALIZE_KERNELS(KERNEL) \
+  SUBKERN_PACKED_ADAMW_KERNELS(KERNEL)   \
   SUBKERN_SCAN_KERNELS(KERNEL)           \
+  SUBKERN_SELECT_KERNELS(KERNEL)         \
   SUBKERN_SST_ADAMW_KERNELS(KERNEL)      \
   SUBKERN_SVD_SMALL_KERNELS(KERNEL)
 

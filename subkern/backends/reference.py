@@ -6,8 +6,10 @@ from subkern.backends.registry import register
 from subkern.reference.adam import adam_
 from subkern.reference.eigh_small import eigh_small
 from subkern.reference.gram import gram
+from subkern.reference.kth_largest import kth_largest
 from subkern.reference.lowrank_adam import lowrank_adam_
 from subkern.reference.orthonormalize import orthonormalize
+from subkern.reference.packed_adamw import packed_adamw_
 from subkern.reference.polar import polar
 from subkern.reference.rsvd import rsvd
 from subkern.reference.sample_without_replacement import sample_without_replacement
@@ -16,6 +18,7 @@ from subkern.reference.sst_adamw import sst_adamw_
 from subkern.reference.svd_factored import svd_factored
 from subkern.reference.svd_small import svd_small
 from subkern.reference.topk_subspace import topk_subspace
+from subkern.reference.update_mask import update_mask
 
 
 def _always(**call: object) -> None:
@@ -25,7 +28,9 @@ def _always(**call: object) -> None:
 register("adam", "reference", _always)(adam_)
 register("eigh_small", "reference", _always)(eigh_small)
 register("gram", "reference", _always)(gram)
+register("kth_largest", "reference", _always)(kth_largest)
 register("lowrank_adam", "reference", _always)(lowrank_adam_)
+register("packed_adamw", "reference", _always)(packed_adamw_)
 register("rsvd", "reference", _always)(rsvd)
 register("sample_without_replacement", "reference", _always)(sample_without_replacement)
 register("scan", "reference", _always)(scan)
@@ -35,3 +40,4 @@ register("svd_small", "reference", _always)(svd_small)
 register("topk_subspace", "reference", _always)(topk_subspace)
 register("orthonormalize", "reference", _always)(orthonormalize)
 register("polar", "reference", _always)(polar)
+register("update_mask", "reference", _always)(update_mask)

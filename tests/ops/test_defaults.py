@@ -12,7 +12,7 @@ from sktest import lowrank
 from sktest.linalg import same_bits
 
 import subkern
-from subkern.ops import adam_
+from subkern.ops import adam_, packed_adamw_
 
 X = torch.randn(3, 40, 12, generator=torch.Generator().manual_seed(0))
 OPS = {
@@ -27,6 +27,8 @@ OPS = {
     "rsvd": lambda: subkern.rsvd(X, 4),
     "svd_factored": lambda: subkern.svd_factored(X.mT, X[:, 0].abs(), X.mT, info=True),
     "polar": lambda: subkern.polar(X),
+    "kth_largest": lambda: tuple(x.reshape(1) for x in subkern.kth_largest(X, 50, counts=True)),
+    "update_mask": lambda: subkern.update_mask(X, X.abs(), X > 0.5, 9),
 }
 BACKENDS = ["cpu", "reference"]
 
@@ -84,6 +86,22 @@ def test_adam(backend):
         with context:
             adam_(*lists, *state, lr=1e-2, backend=backend)
         return [t[0] for t in (*lists, *state)]
+
+    for got, want in zip(step(other_defaults()), step(contextlib.nullcontext()), strict=True):
+        assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("own", [False, True], ids=["shared-t", "own-t"])
+def test_packed_adamw(own, backend):
+    def step(context):
+        generator = torch.Generator().manual_seed(1)
+        w, g = (torch.randn(60, generator=generator) for _ in range(2))
+        at = torch.randperm(60, generator=generator)[:17]
+        m, v, t = torch.zeros(17), torch.zeros(17), torch.zeros((17,) if own else ())
+        with context:
+            packed_adamw_([w], [g], [at], [m], [v], [t], lr=1e-2, backend=backend)
+        return [w, m, v, t]
 
     for got, want in zip(step(other_defaults()), step(contextlib.nullcontext()), strict=True):
         assert torch.equal(got, want)

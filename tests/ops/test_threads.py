@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sktest.backends import refusal
 from sktest.lowrank import WRITTEN, make
 
-from subkern.ops import adam_
+from subkern.ops import adam_, kth_largest, packed_adamw_, update_mask
 
 if (reason := refusal("lowrank_adam", "cpu")) is not None:
     pytest.skip(reason, allow_module_level=True)
@@ -86,3 +86,35 @@ def test_adam(sizes, dtype):
     for other in runs[1:]:
         for a, b in zip(runs[0], other, strict=True):
             assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_selection(ties):
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 300_001, generator=generator)
+    if ties:
+        x, y = (x * 4).round(), (y * 4).round()
+    mask = torch.rand(300_001, generator=generator) < 0.2
+    runs = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found = [*kth_largest(x, 30_000, counts=True, backend="cpu")]
+        runs.append([*found, *update_mask(x, y, mask, 20_000, backend="cpu")])
+    for other in runs[1:]:
+        assert all(map(torch.equal, runs[0], other))
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared-t", "own-t"])
+def test_packed_adamw(own):
+    generator = torch.Generator().manual_seed(0)
+    W, G = torch.randn(2, 600, 601, generator=generator)
+    at = (torch.rand(W.numel(), generator=generator) < 0.4).nonzero()[:, 0]
+    runs = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        w, state = W.clone(), [torch.zeros(at.shape), torch.zeros(at.shape)]
+        t = torch.zeros(at.shape if own else ())
+        packed_adamw_([w], [G], [at], *([s] for s in state), [t], lr=0.1, backend="cpu")
+        runs.append([w, *state, t])
+    for other in runs[1:]:
+        assert all(map(torch.equal, runs[0], other))

@@ -7,7 +7,7 @@ from sktest.lowrank import make
 
 import subkern
 from subkern.backends import BACKENDS
-from subkern.ops import adam_, lowrank_adam_
+from subkern.ops import adam_, lowrank_adam_, packed_adamw_
 
 NUMBERS = dict(beta1=0.9, beta2=0.99, eps=1e-3, weight_decay=0.1, correct_bias=True, decay="post")
 LOWRANK = dict(scale=0.25, gamma=1.01, norm_eps=1e-8, alpha_in_residual=True, granularity="column")
@@ -51,6 +51,51 @@ def test_opcheck_lowrank_adam(served, rule, dtype):
         torch.library.opcheck(torch.ops.subkern.lowrank_adam_.default, lists, options)
 
 
+def packed_lists(own, dtype=torch.float32, device="cpu"):
+    params, grads = ([torch.rand(s, dtype=dtype, device=device) for s in ((3, 5), (7,))]
+                     for _ in range(2))  # fmt: skip
+    at = [torch.tensor(i, device=device) for i in ([1, 4, 14], [6, 0])]
+    state = [[torch.zeros(i.shape, device=device) for i in at] for _ in range(2)]
+    steps = [torch.zeros(i.shape if own else (), device=device) for i in at]
+    return [params, grads, at, *state, steps]
+
+
+def scores(device="cpu"):
+    x = torch.randn(2, 3, 50, generator=torch.Generator().manual_seed(0)).to(device)
+    return x[0], x[1], x[0] > 0.3
+
+
+def skip_without(op, name):
+    if (reason := refusal(op, name)) is not None:
+        pytest.skip(reason)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("own", [False, True], ids=["shared-t", "own-t"])
+def test_opcheck_packed_adamw(served, own, dtype):
+    skip_without("packed_adamw", served)
+    options = dict(lr=torch.tensor(0.1), beta1=0.9, beta2=0.99, eps=1e-3, weight_decay=0.1)
+    lists = tuple(packed_lists(own, dtype, device_of(served)))
+    torch.library.opcheck(
+        torch.ops.subkern.packed_adamw_.default, lists, dict(**options, backend=served)
+    )
+
+
+@pytest.mark.parametrize("magnitude", [False, True])
+def test_opcheck_kth_largest(served, magnitude):
+    skip_without("kth_largest", served)
+    options = dict(k=7, magnitude=magnitude, backend=served)
+    x, _, _ = scores(device_of(served))
+    torch.library.opcheck(torch.ops.subkern.kth_largest.default, (x,), options)
+
+
+def test_opcheck_update_mask(served):
+    skip_without("update_mask", served)
+    options = dict(n_swap=5, backend=served)
+    arguments = scores(device_of(served))
+    torch.library.opcheck(torch.ops.subkern.update_mask.default, arguments, options)
+
+
 def clone(lists):
     return [[t.clone() for t in tensors] for tensors in lists]
 
@@ -85,6 +130,46 @@ def test_compile_lowrank_adam(served):
     assert torch.equal(got, expected)
     for a, b in zip(flat(lists), flat(eager), strict=True):
         assert torch.equal(a, b)
+
+
+def test_compile_packed_adamw(served):
+    skip_without("packed_adamw", served)
+
+    def function(*lists):
+        packed_adamw_(*lists, lr=0.1, weight_decay=0.1, backend=served)
+        return lists[0][0] * 2
+
+    lists = packed_lists(True, device=device_of(served))
+    eager = clone(lists)
+    expected = function(*eager)
+    got = torch.compile(function, fullgraph=True)(*lists)
+    assert torch.equal(got, expected)
+    for a, b in zip(flat(lists), flat(eager), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_compile_selection(served):
+    skip_without("kth_largest", served)
+
+    def function(x):
+        found = subkern.kth_largest(x, 7, magnitude=True, counts=True, backend=served)
+        return x.abs() >= found.value, found.above + found.equal
+
+    x, _, _ = scores(device_of(served))
+    for got, want in zip(torch.compile(function, fullgraph=True)(x), function(x), strict=True):
+        assert torch.equal(got, want)
+
+
+def test_compile_update_mask(served):
+    skip_without("update_mask", served)
+
+    def function(*arguments):
+        return subkern.update_mask(*arguments, 5, backend=served)
+
+    arguments = scores(device_of(served))
+    compiled = torch.compile(function, fullgraph=True)
+    for got, want in zip(compiled(*arguments), function(*arguments), strict=True):
+        assert torch.equal(got, want)
 
 
 def test_compiled_code_honours_the_context():

@@ -4,20 +4,26 @@ from subkern.backends.cpu import (
     adam,
     eigh_small,
     gram,
+    kth_largest,
     lowrank_adam,
     orthonormalize,
+    packed_adamw,
     scan,
     sst_adamw,
     svd_small,
+    update_mask,
 )
 
 __all__ = [
     "adam",
     "eigh_small",
     "gram",
+    "kth_largest",
     "lowrank_adam",
     "orthonormalize",
+    "packed_adamw",
     "scan",
     "sst_adamw",
     "svd_small",
+    "update_mask",
 ]

@@ -39,6 +39,7 @@ template <int kOrdering, class T>
 void bins_of(const T* x, const uint8_t* mask, int64_t n, int upper, uint32_t prefix, int lower,
              int64_t* bins) {
   constexpr int64_t kStrip = 256;
+  const uint64_t last = (uint64_t{1} << (upper - lower)) - 1;
   float strip[kStrip];
   for (int64_t from = 0; from < n; from += kStrip) {
     const int64_t length = smaller(kStrip, n - from);
@@ -47,7 +48,7 @@ void bins_of(const T* x, const uint8_t* mask, int64_t n, int upper, uint32_t pre
     });
     for (int64_t i = 0; i < length; ++i) {
       const uint64_t key = key_of(strip[i]);
-      bins[key >> lower & (kSelectBins - 1)] += key >> upper == prefix;
+      bins[key >> lower & last] += key >> upper == prefix;
     }
   }
 }

@@ -26,19 +26,19 @@ struct SwapBlock {
   int64_t* added;
 };
 
-#define SUBKERN_SELECT_KERNELS(KERNEL)                                                          \
-  /* Counts n numbers from `from` on, and packs those between: room for n + kSelectPad; packed  \
-     may be the numbers themselves. */                                                          \
-  KERNEL(void, sk_select_bracket,                                                               \
-         (const Scores& scores, int64_t from, int64_t n, float low, float high, float* packed,  \
-          BracketCounts* counts))                                                               \
-  /* Adds to bins[(key - (prefix << shift)) >> lower ...]: of the numbers whose key >> upper is \
-     prefix, how many have each (key >> lower) % kSelectBins. upper 32: all of them. */         \
-  KERNEL(void, sk_select_bins,                                                                  \
-         (const Scores& scores, int64_t from, int64_t n, int upper, uint32_t prefix, int lower, \
-          int64_t* bins))                                                                       \
-  /* Bytes of mask[0, n) that are not 0. */                                                     \
-  KERNEL(int64_t, sk_mask_count, (const uint8_t* mask, int64_t n))                              \
+#define SUBKERN_SELECT_KERNELS(KERNEL)                                                            \
+  /* Counts n numbers from `from` on, and packs those between: room for n + kSelectPad; packed    \
+     may be the numbers themselves. */                                                            \
+  KERNEL(void, sk_select_bracket,                                                                 \
+         (const Scores& scores, int64_t from, int64_t n, float low, float high, float* packed,    \
+          BracketCounts* counts))                                                                 \
+  /* Of the numbers whose key >> upper is prefix (upper 32: of all), counts in bins how many have \
+     each value of the bits [lower, upper) of their key; at most 11 bits. */                      \
+  KERNEL(void, sk_select_bins,                                                                    \
+         (const Scores& scores, int64_t from, int64_t n, int upper, uint32_t prefix, int lower,   \
+          int64_t* bins))                                                                         \
+  /* Bytes of mask[0, n) that are not 0. */                                                       \
+  KERNEL(int64_t, sk_mask_count, (const uint8_t* mask, int64_t n))                                \
   KERNEL(void, sk_swap_block, (const MaskSwap& swap, const SwapBlock& block))
 
 }  // namespace subkern

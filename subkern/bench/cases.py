@@ -4,9 +4,11 @@ from subkern.bench import (
     adam,
     eigh_small,
     gram,
+    kth_largest,
     lowrank_adam,
     lowrank_adam_gpu,
     orthonormalize,
+    packed_adamw,
     polar,
     rsvd,
     sst_adamw,
@@ -14,11 +16,13 @@ from subkern.bench import (
     svd_small,
     topk_subspace,
     tsqr,
+    update_mask,
 )
 from subkern.bench.registry import Case
 
 LINALG = (svd_small, orthonormalize, topk_subspace, eigh_small, rsvd, polar, gram, tsqr)
 SPECTRAL = (sst_adamw, svd_factored)
+SPARSE = (kth_largest, update_mask, packed_adamw)
 
 
 def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
@@ -27,7 +31,7 @@ def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
     On a GPU the cases that say most come first: a run may have a time limit.
     """
     if device == "cpu":
-        small = [case for op in (*LINALG, *SPECTRAL) for case in op.cases()]
+        small = [case for op in (*LINALG, *SPECTRAL, *SPARSE) for case in op.cases()]
         return [*lowrank_adam.cases(quick), *adam.cases(quick), *small]
     first, later = lowrank_adam_gpu.cases(quick, device)
     small = [case for op in LINALG for case in op.gpu_cases(device)]

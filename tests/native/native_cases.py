@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 from native_model import BF16, FP32, Buffer
+from sparse_cases import sparse_cases
 
 from subkern import _C
 
@@ -188,6 +189,7 @@ def all_cases(threads):
         w, t, x = (Buffer(rng.standard_normal((130, 517)), code) for _ in range(3))
         run_apply(w, t, x, Buffer(rng.standard_normal(517)), 1, 0.9, threads)
         results[f"apply-{code}"] = w.array
+        results |= sparse_cases(code, threads)
         for k, q, rank in ((1, 3001, 1), (300, 700, 2), (513, 517, 129), (64, 90, 64)):
             for axis in (0, 1):
                 for layout in ("rows", "cols"):

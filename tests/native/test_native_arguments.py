@@ -172,6 +172,7 @@ def test_call_counts():
         "orthonormalize",
         "packed_adamw",
         "scan",
+        "sst_adamw",
         "svd_small",
         "update_mask",
     }

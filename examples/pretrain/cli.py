@@ -16,7 +16,11 @@ def parser():
         prog="pretrain_llama.py",
         description="Pretrain a small Llama on real text with AdamW, GaLore and Fira.",
     )
-    p.add_argument("--methods", default="adamw,galore,fira", help="comma-separated (%(default)s)")
+    p.add_argument(
+        "--methods",
+        default="adamw,galore,fira",
+        help="comma-separated (%(default)s); also sst, lora",
+    )
     p.add_argument("--peers", action="store_true", help="add the galore-torch and fira packages")
     p.add_argument("--model", default="tiny", help="tiny, 60m, 130m, 350m or 1b (%(default)s)")
     p.add_argument("--text", nargs="+", metavar="FILE", help="UTF-8 text instead of the default")
@@ -26,7 +30,11 @@ def parser():
     p.add_argument("--seq", type=_positive, help="tokens per sequence")
     p.add_argument("--vocab", type=_positive, help="size of the BPE vocabulary")
     p.add_argument("--lr", type=_rate, help="peak learning rate for all methods")
-    p.add_argument("--rank", type=_positive, help="rank of GaLore and Fira")
+    p.add_argument(
+        "--rank",
+        type=_positive,
+        help="rank of GaLore and Fira; sst and lora take a twelfth of the width",
+    )
     p.add_argument("--gap", type=_positive, help="steps between basis refreshes")
     p.add_argument("--scale", type=float, default=0.25, help="GaLore scale, Fira alpha (0.25)")
     p.add_argument(

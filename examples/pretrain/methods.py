@@ -1,13 +1,16 @@
 """The methods compared, how each optimizer is made, and its learning rate."""
 
+import importlib
 import sys
 import warnings
 from dataclasses import dataclass
 
 import torch
 
-from . import UserError
-from .model import divide
+from . import UserError, lora
+from .model import LOWRANK_MODULES, divide
+
+SST_STEPS = 20  # between draws: a run of 240 steps sees twelve; papers take hundreds
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,37 @@ class Method:
     grid: tuple
 
 
-def _adamw(params, _, lr):
-    return torch.optim.AdamW(params[0] + params[1], lr=lr, weight_decay=0.0, fused=True)
+def _adamw(model, _, lr):
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trained, lr=lr, weight_decay=0.0, fused=True)
 
 
-def _groups(params, config, factor, **more):
-    lowrank, plain = params
+def _lora(model, config, lr):
+    lora.convert(model, LOWRANK_MODULES, _thin(config))
+    return _adamw(model, config, lr)
+
+
+def _sst(model, config, lr):
+    nn, optim = _subkern("nn"), _subkern("optim")
+    nn.convert_to_sst(model, LOWRANK_MODULES, _thin(config))
+    steps = {"iteration_steps": SST_STEPS, "seed": config.seed}
+    return optim.SSTAdamW(model, lr=lr, weight_decay=0.0, **steps)
+
+
+def _thin(config):
+    """The rank at which full-rank training is out of reach of plain low-rank factors."""
+    return max(1, config.hidden // 12)
+
+
+def _subkern(part):
+    try:
+        return importlib.import_module(f"subkern.{part}")
+    except ImportError as error:
+        raise UserError(f"methods: subkern is not installed: {error}") from error
+
+
+def _groups(model, config, factor, **more):
+    lowrank, plain = divide(model)
     projected = {
         "params": lowrank,
         "rank": config.rank,
@@ -38,24 +66,20 @@ def _groups(params, config, factor, **more):
 
 
 def _ours(name):
-    def make(params, config, lr):
-        try:
-            import subkern.optim
-        except ImportError as error:
-            raise UserError(f"methods: subkern is not installed: {error}") from error
-        cls = getattr(subkern.optim, name)
+    def make(model, config, lr):
+        cls = getattr(_subkern("optim"), name)
         more = {"basis": config.basis} if config.basis else {}
-        return cls(_groups(params, config, "scale", **more), lr=lr)
+        return cls(_groups(model, config, "scale", **more), lr=lr)
 
     return make
 
 
 def _official(rule, factor):
-    def make(params, config, lr):
+    def make(model, config, lr):
         cls = _import_peer(rule)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return cls(_groups(params, config, factor), lr=lr, no_deprecation_warning=True)
+            return cls(_groups(model, config, factor), lr=lr, no_deprecation_warning=True)
 
     return make
 
@@ -81,6 +105,8 @@ METHODS = {
     "adamw": Method("AdamW (torch, fused)", _adamw, 1.25e-3, ADAMW_GRID),
     "galore": Method("GaLore (subkern)", _ours("GaLoreAdamW"), 1e-2, GALORE_GRID),
     "fira": Method("Fira (subkern)", _ours("FiraAdamW"), 2.5e-3, FIRA_GRID),
+    "sst": Method("SST (subkern)", _sst, 1.25e-3, ADAMW_GRID),
+    "lora": Method("LoRA-style factors", _lora, 1.25e-3, ADAMW_GRID),
     "galore-official": Method(
         "GaLore (galore-torch)", _official("galore", "scale"), 1e-2, GALORE_GRID
     ),
@@ -99,8 +125,8 @@ def parse(names):
 
 
 def make_optimizer(model, config):
-    """Return the optimizer of `config.method` for the model's parameters."""
-    return METHODS[config.method].make(divide(model), config, config.lr)
+    """Return the optimizer of `config.method`; some methods replace the model's layers first."""
+    return METHODS[config.method].make(model, config, config.lr)
 
 
 def state_bytes(optimizer):

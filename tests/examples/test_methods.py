@@ -58,6 +58,21 @@ def test_all_methods_start_from_the_same_weights(make_config):
         assert torch.equal(p, q), name
 
 
+@pytest.mark.parametrize(("method", "trained"), [("sst", "U_sampled"), ("lora", "A")])
+def test_converted_models_start_as_the_same_function(make_config, method, trained):
+    (plain, _), (model, _) = built(make_config("adamw")), built(make_config(method))
+    tokens = torch.arange(24).reshape(2, 12)
+    with torch.no_grad():
+        before, after = (m(input_ids=tokens).logits for m in (plain, model))
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+    converted = [p for name, p in model.named_parameters() if name.endswith(f"proj.{trained}")]
+    assert len(converted) == 7 * make_config(method).layers
+    rank = max(1, make_config(method).hidden // 12)
+    assert all(len(p) == rank and p.requires_grad for p in converted)
+    frozen = [p for name, p in model.named_parameters() if name.endswith("proj.weight")]
+    assert not any(p.requires_grad for p in frozen)
+
+
 def stepped(config):
     model, optimizer = built(config)
     tokens, _ = data.load_tokens(config.corpus)
@@ -78,8 +93,9 @@ def test_state_bytes_are_counted_from_the_tensors(make_config):
 @pytest.mark.parametrize("method", [m for m in ALL if m != "adamw"])
 def test_lowrank_methods_keep_less_state_than_adamw(make_config, method):
     model, optimizer = stepped(make_config(method, rank=4))
-    dense = 8 * sum(p.numel() for p in model.parameters())
-    _, plain = models.divide(model)
+    original, _ = built(make_config("adamw"))
+    dense = 8 * sum(p.numel() for p in original.parameters())
+    _, plain = models.divide(original)
     assert 8 * sum(p.numel() for p in plain) < methods.state_bytes(optimizer) < dense
 
 

@@ -14,13 +14,12 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-from sktest import interpreter
+from sktest import gpu, interpreter, parallel
 from sktest.backends import (  # noqa: F401  (a plugin: pytest finds these by name)
     backend,
     pytest_terminal_summary,
 )
-from sktest.gpu import pytest_collection_modifyitems  # noqa: F401  (a plugin as well)
-from sktest.parallel import (  # noqa: F401  (and a third)
+from sktest.parallel import (  # noqa: F401  (a plugin as well)
     pytest_sessionfinish,
     pytest_testnodedown,
     pytest_xdist_make_scheduler,
@@ -32,6 +31,14 @@ interpreter.switch_on()
 
 THREADS = 2
 KEPT = ("SUBKERN_CPU_ISA", "SUBKERN_TRITON_36")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks and skips what needs a GPU, and starts with the longest part."""
+    gpu.mark(items, gpu.missing())
+    parallel.start_with_the_longest(items)
+
 
 # No deadline: the first example pays for loading; CI draws the same examples on every run.
 settings.register_profile("subkern", deadline=None, derandomize="CI" in os.environ)

@@ -35,8 +35,3 @@ def mark(items: Sequence[pytest.Item], reason: str | None) -> None:
             names = {value for value in call.params.values() if isinstance(value, str)}
             if names & GPU_BACKENDS:
                 item.add_marker(pytest.mark.gpu)
-
-
-@pytest.hookimpl(tryfirst=True)  # before -m selects
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    mark(items, missing())

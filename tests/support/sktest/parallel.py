@@ -1,8 +1,8 @@
 """pytest plugin for runs in several processes (pytest -n 2, by pytest-xdist).
 
 One process takes a whole file, because its tests share what is slow to compile or to compute, and
-one takes all of tests/packaging, where they share the wheels. Files start in the order of the
-collection, which ends with short ones.
+one takes all of tests/packaging, where they share the wheels. That is the longest part and starts
+first; files follow in the order of the collection, which ends with short ones.
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ TOGETHER = ("tests/packaging/",)
 def scope(nodeid: str) -> str:
     """What one process takes as a whole: a folder of TOGETHER or the test's file."""
     return next((folder for folder in TOGETHER if folder in nodeid), nodeid.split("::")[0])
+
+
+def start_with_the_longest(items: list[pytest.Item]) -> None:
+    """Move TOGETHER to the front: no process waits for it at the end."""
+    items.sort(key=lambda item: scope(item.nodeid) not in TOGETHER)
 
 
 @pytest.hookimpl(optionalhook=True)

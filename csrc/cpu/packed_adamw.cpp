@@ -1,6 +1,6 @@
 // Blocks of AdamW on listed entries. What lies scattered is brought into the first-level cache, a
-// few hundred entries at a time, and from there the arithmetic is that of vectors; gather and
-// scatter instructions are no faster than that, and bfloat16 has none.
+// few hundred entries at a time, and from there the arithmetic is that of vectors: one code for all
+// sets, as AVX2 has no scatter and bfloat16 no gather.
 #include "kernels.h"
 #include "simd_mask.h"
 

@@ -93,9 +93,8 @@ def packed_adamw_(
         indices: flat positions in each parameter, (k,) int64 or int32 (one dtype for the list), in
             any order; ascending ones are fastest. No index may be out of range or listed twice: the
             CPU refuses the call before anything is written. An accelerator reads nothing back:
-            there, of an entry listed twice, one of the two results is kept, each with its own m and
-            v; the triton and cuda backends skip indices out of range, and torch's own indexing
-            stops the program.
+            there, of an entry listed twice, one of the results is kept, each with its own m and v,
+            and what an index out of range does is left to torch's own indexing.
         exp_avgs: m, (k,) float32 or the dtype of ``params``; modified in place.
         exp_avg_sqs: v, like ``exp_avgs``; modified in place.
         steps: float32, t before this step: 0-dim for all entries of a parameter, or (k,), one for

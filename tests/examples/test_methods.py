@@ -92,7 +92,7 @@ def test_state_bytes_are_counted_from_the_tensors(make_config):
 
 @pytest.mark.parametrize("method", [m for m in ALL if m != "adamw"])
 def test_lowrank_methods_keep_less_state_than_adamw(make_config, method):
-    model, optimizer = stepped(make_config(method, rank=4))
+    _, optimizer = stepped(make_config(method, rank=4))
     original, _ = built(make_config("adamw"))
     dense = 8 * sum(p.numel() for p in original.parameters())
     _, plain = models.divide(original)

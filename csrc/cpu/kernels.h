@@ -7,6 +7,7 @@
 #include "optimizer_kernels.h"
 #include "orthonormalize_kernels.h"
 #include "packed_adamw_kernels.h"
+#include "sample_kernels.h"
 #include "scan_kernels.h"
 #include "sst_adamw_kernels.h"
 #include "svd_small_kernels.h"
@@ -17,6 +18,7 @@
   SUBKERN_OPTIMIZER_KERNELS(KERNEL)      \
   SUBKERN_ORTHONORMALIZE_KERNELS(KERNEL) \
   SUBKERN_PACKED_ADAMW_KERNELS(KERNEL)   \
+  SUBKERN_SAMPLE_KERNELS(KERNEL)         \
   SUBKERN_SCAN_KERNELS(KERNEL)           \
   SUBKERN_SELECT_KERNELS(KERNEL)         \
   SUBKERN_SST_ADAMW_KERNELS(KERNEL)      \

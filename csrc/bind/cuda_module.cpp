@@ -15,6 +15,7 @@ PYBIND11_MODULE(SUBKERN_CUDA_MODULE, m) {
   subkern::bind_cuda_eigh_small(m);
   subkern::bind_cuda_lowrank_adam(m);
   subkern::bind_cuda_orthonormalize(m);
+  subkern::bind_cuda_sample_without_replacement(m);
   subkern::bind_cuda_scan(m);
   subkern::bind_cuda_svd_small(m);
 }

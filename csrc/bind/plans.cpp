@@ -2,6 +2,7 @@
 // place of launching, so that whoever compiles the kernels at run time computes none of it again.
 #include "../cuda/eigh_small_plan.h"
 #include "../cuda/orthonormalize_plan.h"
+#include "../cuda/sample_without_replacement_plan.h"
 #include "../cuda/scan_plan.h"
 #include "../cuda/svd_small_plan.h"
 #include "bindings.h"
@@ -82,6 +83,14 @@ int cuda_orthonormalize_cholesky(const CudaCholesky& call, const CudaQueue& queu
   return plan_cholesky(call, Recorder(queue, launches));
 }
 
+int64_t cuda_sample_workspace(int64_t count, int64_t n, int64_t k, bool sorted) {
+  return plan_sample_workspace(count, n, k, sorted);
+}
+
+int cuda_sample(const CudaSample& call, const CudaQueue& queue, int64_t* launches) {
+  return plan_sample(call, Recorder(queue, launches));
+}
+
 int64_t cuda_scan_workspace(int64_t count, int64_t n) { return plan_scan_workspace(count, n); }
 
 int cuda_scan(const CudaScan& call, const CudaQueue& queue, int64_t* launches) {
@@ -117,6 +126,7 @@ void bind_plans(py::module_& m) {
   plans.def("call_counts", &LaunchCounter::counts, "How often each kernel was planned.");
   bind_cuda_eigh_small(plans);
   bind_cuda_orthonormalize(plans);
+  bind_cuda_sample_without_replacement(plans);
   bind_cuda_scan(plans);
   bind_cuda_svd_small(plans);
 }

@@ -3,63 +3,38 @@
 
 #include "bindings.h"
 #include "checks.h"
+#include "sample_checks.h"
 
 namespace subkern {
 namespace {
 
 Counter sample_calls("sample_without_replacement");
 
-constexpr std::int64_t kMost = (std::int64_t{1} << 31) - 1;
-
-void check_sizes(const Check& check, std::int64_t n, std::int64_t k, int threads) {
-  if (n < 0 || n > kMost) check.fail("n", "be in [0, 2^31)", std::to_string(n));
-  if (k < 0 || k > n) check.fail("k", "be in [0, n]", std::to_string(k));
-  check.threads(threads);
-}
-
 std::int64_t workspace_bytes(std::int64_t n, std::int64_t k, int threads) {
-  check_sizes(Check("sample_without_replacement_workspace"), n, k, threads);
+  const Check check("sample_without_replacement_workspace");
+  check_sample_sizes(check, 0, n, k);
+  check.threads(threads);
   return sample_workspace(n, k, threads);
-}
-
-// Address, bytes of an element, width, strides of batch, row and column, and where to.
-using Source = std::tuple<Address, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                          std::int64_t, Address>;
-
-std::vector<SampleGather> to_gathers(const Check& check, const std::vector<Source>& sources,
-                                     bool any) {
-  std::vector<SampleGather> found;
-  for (const auto& [source, size, width, batch, row, col, out] : sources) {
-    const std::string name = "sources[" + std::to_string(found.size()) + "]";
-    if (size != 1 && size != 2 && size != 4 && size != 8 && size != 16) {
-      check.fail(name, "have elements of 1, 2, 4, 8 or 16 bytes", std::to_string(size));
-    }
-    if (width < 0) check.fail(name, "have a width of zero or more", std::to_string(width));
-    check.pointer(name, source, any && width > 0);
-    check.pointer(name + "'s result", out, any && width > 0);
-    found.push_back({as<const void>(source), size, width, batch, row, col, as<void>(out)});
-  }
-  return found;
 }
 
 void sample(Address weights, int dtype, std::int64_t count, std::int64_t n, std::int64_t k,
             std::int64_t row_stride, std::uint64_t seed, std::uint64_t offset, bool sorted,
-            Address idx, Address info, const std::vector<Source>& sources, Address workspace,
-            std::int64_t workspace_bytes, int threads) {
+            Address idx, Address info, const std::vector<SampleSourceTuple>& sources,
+            Address workspace, std::int64_t workspace_bytes, int threads) {
   const Check check("sample_without_replacement");
-  check_sizes(check, n, k, threads);
-  if (count < 0 || count > kMost) check.fail("count", "be in [0, 2^31)", std::to_string(count));
-  const bool any = count > 0 && k > 0;
-  check.pointer("weights", weights, count > 0 && n > 0);
-  check.pointer("idx", idx, any);
-  check.pointer("info", info, count > 0);
+  check_sample_sizes(check, count, n, k);
+  check.threads(threads);
+  check_sample_pointers(check, count, n, k, weights, idx, info, sources);
   const std::int64_t needed = sample_workspace(n, k, threads);
   if (workspace_bytes < needed) {
     check.fail("workspace_bytes", "be at least " + std::to_string(needed),
                std::to_string(workspace_bytes));
   }
   check.pointer("workspace", workspace, count > 0);
-  const std::vector<SampleGather> gathers = to_gathers(check, sources, any);
+  std::vector<SampleGather> gathers;
+  for (const auto& [source, size, width, batch, row, col, out] : sources) {
+    gathers.push_back({as<const void>(source), size, width, batch, row, col, as<void>(out)});
+  }
   const SampleBatch batch{as<const void>(weights),
                           check.dtype("dtype", dtype),
                           count,

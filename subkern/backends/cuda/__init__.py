@@ -6,8 +6,18 @@ from subkern.backends.cuda import (
     lowrank_adam,
     orthonormalize,
     rawmodule,
+    sample_without_replacement,
     scan,
     svd_small,
 )
 
-__all__ = ["adam", "eigh_small", "lowrank_adam", "orthonormalize", "rawmodule", "scan", "svd_small"]
+__all__ = [
+    "adam",
+    "eigh_small",
+    "lowrank_adam",
+    "orthonormalize",
+    "rawmodule",
+    "sample_without_replacement",
+    "scan",
+    "svd_small",
+]

@@ -30,6 +30,7 @@ PLANNED = (
     "orthonormalize",
     "orthonormalize_cholesky",
     "orthonormalize_repair",
+    "sample_without_replacement",
     "scan",
     "svd_small",
 )
@@ -116,6 +117,7 @@ class RawModule(ModuleType):
         for name in PLANNED:
             setattr(self, name, functools.partial(self._run, getattr(self._plans, name)))
         self.scan_workspace = self._plans.scan_workspace
+        self.sample_without_replacement_workspace = self._plans.sample_without_replacement_workspace
 
     def device_count(self) -> int:
         """CUDA devices that torch sees."""

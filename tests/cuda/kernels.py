@@ -69,6 +69,10 @@ KERNELS = {
     "orthonormalize_cholesky_kernel": Kernel(
         *("orthonormalize_rows.cuh", ("",), 512, 128, 5 << 10), _RARE + "cholesky", 512
     ),
+    "sample_kernel": Kernel(
+        *("sample_without_replacement.cuh", _ELEMENTS, 512, 64, 9 << 10),
+        *("ops/test_sample_without_replacement.py::test_schedules", 1024),
+    ),
     "scan_kernel": Kernel("scan.cuh", _ELEMENTS, 256, 64, 3 << 10, "ops/test_scan.py::test_values"),
     # A matrix in registers: ten warps keep the shuffle unit of a multiprocessor busy.
     "svd_small_kernel": Kernel("svd_small.cuh", _LANES, 32, 168, 4480, _SVD, 320),

@@ -7,6 +7,7 @@
 #include "orthonormalize.cuh"
 #include "orthonormalize_rows.cuh"
 #include "orthonormalize_split.cuh"
+#include "sample_without_replacement.cuh"
 #include "svd_small.cuh"
 #include "svd_small_block.cuh"
 
@@ -45,6 +46,7 @@ extern "C" __attribute__((visibility("default"))) const char* raw_launch(const c
   const std::string wanted = name;
   const Call& call = *given;
   KERNEL(eigh_small_kernel<float, 8>);
+  KERNEL(sample_kernel<float>);
   KERNEL(svd_small_kernel<float, 8>);
   KERNEL(svd_small_block_kernel<float>);
   KERNEL(orthonormalize_kernel<8>);

@@ -9,6 +9,7 @@
 #include "subkern/cuda/eigh_small.h"
 #include "subkern/cuda/lowrank_adam.h"
 #include "subkern/cuda/orthonormalize.h"
+#include "subkern/cuda/sample_without_replacement.h"
 #include "subkern/cuda/svd_small.h"
 
 extern "C" void sk_emu_set_seed(uint64_t seed);
@@ -168,6 +169,22 @@ int64_t run_orthonormalize(int64_t m, int64_t k, Dtype dtype, int offset) {
   return launches[0];
 }
 
+int64_t run_sample(int64_t n, int64_t k, Dtype dtype, bool sorted, int offset) {
+  const Buffer weights = matrices(1, n, dtype, offset);  // one row of two is mostly negative
+  const Buffer rows(2 * n * 5 * 4, 4 * offset), columns(n * 7 * 2, 2 * offset);
+  const Buffer idx(2 * k * 8), info(2 * 4), out(2 * k * 5 * 4), other(2 * k * 7 * 2);
+  const Buffer scratch(cuda_sample_workspace(2, n, k, sorted));
+  float* const positive = weights.at<float>();
+  for (int64_t i = 0; dtype == kFloat32 && i < n; ++i) positive[i] *= positive[i];
+  const CudaSampleGather gathers[] = {{rows.at<void>(), out.at<void>(), 4, 5, n * 5, 5, 1},
+                                      {columns.at<void>(), other.at<void>(), 2, 7, 0, 1, n}};
+  int64_t launches = 0;
+  expect(cuda_sample({weights.at<void>(), dtype, 2, n, k, n, 1, 2, sorted, idx.at<int64_t>(),
+                      info.at<int32_t>(), gathers, 2, scratch.at<void>()},
+                     {0, nullptr}, &launches));
+  return launches;
+}
+
 }  // namespace
 
 int main() {
@@ -203,6 +220,10 @@ int main() {
         launches += run_orthonormalize(37, cols, dtype, offset);
       }
       launches += run_orthonormalize(40, 35, dtype, offset);
+      for (const bool sorted : {true, false}) {
+        launches += run_sample(3, 3, dtype, sorted, offset);
+        launches += run_sample(200, 70, dtype, sorted, offset);
+      }
     }
   }
   std::printf("%lld\n", static_cast<long long>(launches));

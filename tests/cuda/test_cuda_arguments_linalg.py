@@ -4,6 +4,7 @@ import pytest
 import torch
 
 SENTINEL = 77
+SAMPLE = "sample_without_replacement"
 COUNT, ROWS, COLS = 2, 5, 3
 MATRICES = dict(dtype=0, count=COUNT, rows=ROWS, cols=COLS)
 STRIDES = dict(row_stride=COLS, col_stride=1)
@@ -45,6 +46,11 @@ CALLS = {
         {"w": (torch.float32, 6), "V": (torch.float32, 18), "info": (torch.int32, 2)},
         dict(dtype=0, batch=COUNT, n=COLS, batch_stride=COLS * COLS) | STRIDES,
     ),
+    SAMPLE: (
+        {"weights": (torch.float32, 18)},
+        {"idx": (torch.int64, 6), "info": (torch.int32, 2)},
+        dict(dtype=0, count=COUNT, n=9, k=3, row_stride=9, seed=1, offset=2, sorted=False),
+    ),
     "scan": (
         {"X": (torch.float32, 30)},
         {"results": (torch.float64, 6)},
@@ -57,6 +63,7 @@ SIZES = {
     "orthonormalize_cholesky": ("count", "cols"),
     "svd_small": ("m", "n"),
     "eigh_small": (),
+    SAMPLE: (),
     "scan": ("count", "n"),
 }
 BAD = [
@@ -78,6 +85,26 @@ BAD = [
     ("eigh_small", dict(n=-1), r"n must be in \[0, 64\]"),
     ("eigh_small", dict(batch=-1), r"batch must be in \[0, 2\^31\)"),
     ("eigh_small", dict(batch=1 << 31), r"batch must be in \[0, 2\^31\)"),
+    (SAMPLE, dict(count=-1), r"count must be in \[0, 2\^31\)"),
+    (SAMPLE, dict(count=2**31), r"count must be in \[0, 2\^31\)"),
+    (SAMPLE, dict(n=2**31), r"n must be in \[0, 2\^31\)"),
+    (SAMPLE, dict(k=-1), r"k must be in \[0, n\]"),
+    (SAMPLE, dict(k=10), r"k must be in \[0, n\]"),
+    (SAMPLE, dict(n=2**20), "scratch_bytes must be at least"),
+    (SAMPLE, dict(n=2**20, scratch_bytes=2**40), "scratch must be the address"),
+    (
+        "sample_without_replacement",
+        dict(sources=[(8, 3, 1, 0, 0, 0, 8)]),
+        r"sources\[0\] must have elements",
+    ),
+    (SAMPLE, dict(sources=[(8, 4, -1, 0, 0, 0, 8)]), r"sources\[0\] must have a width"),
+    (SAMPLE, dict(sources=[(0, 4, 1, 0, 0, 0, 8)]), r"sources\[0\] must be the address"),
+    (SAMPLE, dict(sources=[(8, 4, 1, 0, 0, 0, 0)]), r"sources\[0\]'s result"),
+    (
+        "sample_without_replacement",
+        dict(sources=[(8, 4, 1, 0, 0, 0, 8)] * 17),
+        "sources must be at most 16",
+    ),
     ("scan", dict(count=2, n=2**60), "n must keep the matrix below"),
     ("scan", dict(scratch_bytes=1), "scratch_bytes must be at least"),
     ("scan", dict(scratch=0), "scratch must be the address"),
@@ -106,6 +133,11 @@ def prepared(kernels, op):
     if op in ("orthonormalize", "scan"):
         tensors["scratch"] = torch.full((1 << 16,), SENTINEL, device=kernels.device)
         call |= dict(scratch=tensors["scratch"].data_ptr(), scratch_bytes=4 << 16)
+    if op == SAMPLE:
+        rows = torch.arange(36.0, device=kernels.device)
+        tensors["rows"], tensors["gathered"] = rows, torch.full_like(rows[:12], SENTINEL)
+        source = (rows.data_ptr(), 4, 2, 18, 2, 1, tensors["gathered"].data_ptr())
+        call |= dict(sources=[source], scratch=0, scratch_bytes=0)
     if op == "scan":
         tensors["counters"] = torch.zeros(COUNT, dtype=torch.int32, device=kernels.device)
         call["counters"] = tensors["counters"].data_ptr()

@@ -14,6 +14,7 @@ from kernels import KERNELS
 from nvrtc import Nvrtc, find
 from sktest import emulated_cuda, emulation, required
 from svd_small_cases import svd
+from test_cuda_arguments_linalg import prepared
 from test_cuda_eigh_small import eigh
 
 from subkern import doctor, ops
@@ -49,10 +50,17 @@ def matrices(*shape):
     return X
 
 
+def sample(kernels):
+    call, tensors = prepared(kernels, "sample_without_replacement")
+    kernels.module.sample_without_replacement(**call)
+    return [tensors["idx"], tensors["info"], tensors["gathered"]]
+
+
 CALLS = {
     "svd 7x5": (lambda kernels: svd(kernels, matrices(9, 7, 5)), 1),
     "svd 35x40": (lambda kernels: svd(kernels, matrices(2, 35, 40)), 1),
     "eigh 6": (lambda kernels: eigh(kernels, (X := matrices(5, 6, 6)).mT @ X), 1),
+    "sample 9": (lambda kernels: sample(kernels), 1),
     "orthonormalize 70x5": (
         lambda kernels: orthonormalize_cases.run(kernels, matrices(3, 70, 5)),
         1,
@@ -131,6 +139,10 @@ def planned():
     for dtype in (0, 1):
         call = dict(X=1, dtype=dtype, count=1, n=9, matrix_stride=9, results=1, scratch=16, **where)
         plans.scan(**call, scratch_bytes=1 << 20, counters=1)
+    for dtype in (0, 1):
+        call = dict(weights=1, dtype=dtype, count=1, n=9, k=2, row_stride=9, seed=1, offset=0)
+        call |= dict(sorted=True, idx=1, info=1, sources=[], scratch=0, scratch_bytes=0, **where)
+        plans.sample_without_replacement(**call)
     call = dict(G=1, wanted=1, threshold=0.0, count=1, cols=4, R=1, good=1, **where)
     plans.orthonormalize_cholesky(**call)
     return {(header, name) for header, name, *_ in launches.take()}

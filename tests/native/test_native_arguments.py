@@ -171,6 +171,7 @@ def test_call_counts():
         "kth_largest",
         "orthonormalize",
         "packed_adamw",
+        "sample_without_replacement",
         "scan",
         "sst_adamw",
         "svd_small",

@@ -26,6 +26,9 @@ OPS = {
     "topk_subspace-warm": lambda: subkern.topk_subspace(X, 4, q_prev=X[:, :, :4].mT[:, :, :12].mT),
     "rsvd": lambda: subkern.rsvd(X, 4),
     "svd_factored": lambda: subkern.svd_factored(X.mT, X[:, 0].abs(), X.mT, info=True),
+    "sample_without_replacement": lambda: subkern.sample_without_replacement(
+        X[..., 0].abs(), 9, seed=1, gather=(X,), info=True
+    ),
     "polar": lambda: subkern.polar(X),
     "kth_largest": lambda: tuple(x.reshape(1) for x in subkern.kth_largest(X, 50, counts=True)),
     "update_mask": lambda: subkern.update_mask(X, X.abs(), X > 0.5, 9),

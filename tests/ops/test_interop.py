@@ -48,6 +48,14 @@ CALLS = {
     "tsqr tree": lambda A: subkern.tsqr(A[0], method="tree", info=True),
     "gram": subkern.gram,
     "polar": subkern.polar,
+    "sample_without_replacement": lambda A: (
+        (
+            drawn := subkern.sample_without_replacement(
+                A[..., 0] ** 2, 2, seed=1, gather=(A, A[0]), info=True
+            )
+        )[1]
+        + (drawn.idx, drawn.info)
+    ),
     "polar_many": lambda A: tuple(subkern.polar_many([A[0], A[1]])),
     "rsvd": lambda A: subkern.rsvd(A, 2),
     "topk_subspace": lambda A: subkern.topk_subspace(A, 2)[:3],

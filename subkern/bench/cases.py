@@ -11,6 +11,7 @@ from subkern.bench import (
     packed_adamw,
     polar,
     rsvd,
+    sample_without_replacement,
     sst_adamw,
     svd_factored,
     svd_small,
@@ -20,7 +21,17 @@ from subkern.bench import (
 )
 from subkern.bench.registry import Case
 
-LINALG = (svd_small, orthonormalize, topk_subspace, eigh_small, rsvd, polar, gram, tsqr)
+LINALG = (
+    svd_small,
+    orthonormalize,
+    topk_subspace,
+    eigh_small,
+    rsvd,
+    polar,
+    gram,
+    tsqr,
+    sample_without_replacement,
+)
 SPECTRAL = (sst_adamw, svd_factored)
 SPARSE = (kth_largest, update_mask, packed_adamw)
 

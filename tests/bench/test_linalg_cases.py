@@ -11,6 +11,7 @@ from subkern.bench import (
     orthonormalize,
     polar,
     rsvd,
+    sample_without_replacement,
     svd_small,
     topk_subspace,
     tsqr,
@@ -62,6 +63,8 @@ def _targets(name, device="cpu"):
         ("svd_small-2048x8-b256-fp32", "linalg-svd", 2.5),
         ("orthonormalize-64x8-b1000-fp32", "linalg-qr", 3),
         ("orthonormalize-2048x8-b256-fp32", "linalg-qr", 2.5),
+        ("sample_without_replacement-4096-k128-b256-fp32", "multinomial", 4),
+        ("sample_without_replacement-1024-k64-b256-fp32", "multinomial", 4),
     ],
 )
 def test_floors_on_one_thread_and_the_second(name, peer, floor):
@@ -86,6 +89,7 @@ def test_floors_of_a_warm_step(shape, drift):
         ("orthonormalize-4096x256-b1-fp32", 120e-6),
         ("orthonormalize-4096x1024-b1-fp32", 1e-3),
         ("svd_small-2048x8-b1000-fp32", 120e-6),
+        ("sample_without_replacement-4096-k128-b256-fp32", 12e-6),
         ("svd_small-8x8-b4096-fp32", 15e-6),
         ("svd_small-16x16-b4096-fp32", 100e-6),
         ("svd_small-32x32-b4096-fp32", 600e-6),
@@ -135,6 +139,8 @@ def test_costs_by_hand():
     assert gram.cost(3, 2, "right", "fp64", "fp32") == (4 * (6 + 4), 24)
     # Five steps of X X' and two products with its like; X read, Q written in float32.
     assert polar.cost(3, 2, "direction", "bf16") == (6 * (2 + 4), 5 * (24 + 16 + 24))
+    # Five weights read, two columns written as 64-bit integers.
+    assert sample_without_replacement.cost(5, 2)[0] == 4 * 5 + 8 * 2
     assert tsqr.cost(6, 2) == (4 * 2 * 36, 2 * 2 * 96)
 
 
@@ -149,6 +155,9 @@ SMALL = {
     "polar-orthogonal": (
         lambda: polar.gpu_cases("cpu", [(30, 24, "orthogonal", "fp32", None)])[0], "linalg-svd",
     ),
+    "sample_without_replacement": (
+        lambda: sample_without_replacement.gpu_cases("cpu", [(3, 40, 7, 9.0)])[0], "multinomial",
+    ),
     "tsqr": (lambda: tsqr.gpu_cases("cpu", [(60, 8)])[0], "linalg-qr"),
 }  # fmt: skip
 
@@ -161,6 +170,21 @@ def test_small_cases_are_verified_with_their_errors(op):
         assert found[name].status == "ok"
         assert found[name].accuracy, name
     assert found["subkern"].targets.count("NOT MET") == 0
+
+
+def test_wrong_samples_are_seen():
+    weights = torch.ones(2, 6)
+    keys = torch.arange(12.0).reshape(2, 6)
+    right = torch.tensor([[4, 5], [5, 4]])
+
+    def found(idx):
+        errors = sample_without_replacement.errors(weights, idx, keys)
+        return {error.name: error.value for error in errors if not error.value <= error.bound}
+
+    assert found(right) == {}
+    assert found(torch.tensor([[4, 5], [3, 5]])) == {"keys": 1.0}
+    assert found(torch.tensor([[5, 5], [4, 5]])) == {"repeats": 0.25}
+    assert found(torch.tensor([[4, 6], [4, 5]]))["repeats"] == 0.25
 
 
 def test_a_warm_step_reports_energies_and_iterations():

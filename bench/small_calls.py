@@ -138,6 +138,29 @@ def _topk(device: str) -> Call:
     return call
 
 
+def sample_calls(device: str) -> Iterator[tuple[str, torch.dtype, Call]]:
+    """Samples with what they gather: keys in shared memory and, of the longest rows, outside."""
+    for rows, columns, k in ((3, 131, 17), (2, 20000, 40)):
+        for ascending in (True, False):
+
+            def call(
+                backend: str,
+                size: tuple[int, int] = (rows, columns),
+                k: int = k,
+                ascending: bool = ascending,
+            ) -> torch.Tensor:
+                generator = torch.Generator().manual_seed(k)
+                weights = _random(generator, *size).abs().to(device)
+                shared = _random(generator, 7, size[1]).to(device).mT
+                found = subkern.sample_without_replacement(
+                    weights, k, seed=1, sorted=ascending, gather=(weights, shared), backend=backend
+                )
+                return torch.cat([x.float().flatten() for x in (found.idx, *found.gathered)])
+
+            words = "ascending" if ascending else "as drawn"
+            yield f"sample_without_replacement {rows}x{columns} {words}", torch.float32, call
+
+
 def main(argv: list[str]) -> int:
     """Run them: exit code 1 when one is wrong, 2 when no backend takes any."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -145,7 +168,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--backends", nargs="+", default=["triton", "cuda"])
     options = parser.parse_args(argv)
     wrong = served = 0
-    makers = (lowrank_calls, adam_calls, linalg_calls)
+    makers = (lowrank_calls, adam_calls, linalg_calls, sample_calls)
     for name, dtype, call in (found for make in makers for found in make(options.device)):
         want = call("reference")
         for backend in options.backends:

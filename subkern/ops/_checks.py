@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 # Types that need no closer look; the checks run on every step, so their common path is short.
-_PLAIN = (Tensor, torch.nn.Parameter)
+PLAIN = (Tensor, torch.nn.Parameter)
 
 
 def check_tensor(op: str, name: str, value: object) -> None:
     """A plain strided tensor."""
-    if type(value) in _PLAIN and value.layout is torch.strided:  # type: ignore[attr-defined]
+    if type(value) in PLAIN and value.layout is torch.strided:  # type: ignore[attr-defined]
         return
     if not isinstance(value, Tensor):
         raise TypeError(f"{op}: {name} must be a tensor, got {type(value).__name__}")
@@ -31,7 +31,7 @@ def check_list(op: str, name: str, tensors: object, count: int) -> None:
     if len(tensors) != count:
         raise ValueError(f"{op}: {name} must hold {count} tensors, got {len(tensors)}")
     for i, t in enumerate(tensors):
-        if not (type(t) in _PLAIN and t.layout is torch.strided):
+        if not (type(t) in PLAIN and t.layout is torch.strided):
             check_tensor(op, f"{name}[{i}]", t)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from subkern.backends import registry
-from subkern.ops._checks import check_memory
+from subkern.ops._checks import PLAIN, check_memory
 
 DEVICES = ("cpu", "cuda")
 
@@ -49,7 +49,8 @@ def define_list_op(name: str, schema: str, written: Sequence[str]) -> Callable[.
     """Define ``subkern::<name>_`` that writes the lists named in ``written``; returns its call.
 
     The call takes the overload's arguments. It goes through torch's dispatcher only where a
-    compiler or a dispatch mode wants to see it: that costs microseconds for each tensor of a list.
+    compiler or a dispatch mode wants to see it, or a tensor has no memory (meta, fake): that costs
+    microseconds for each tensor of a list.
     The last argument of every schema is ``str backend``; the empty string picks automatically.
     """
     qualified = f"subkern::{name}_"
@@ -76,8 +77,9 @@ def define_list_op(name: str, schema: str, written: Sequence[str]) -> Callable[.
     torch.library.register_fake(qualified)(fake)
     overload = getattr(torch.ops.subkern, f"{name}_").default
 
-    def call(*lists: object, **options: object) -> None:
-        (overload if is_watched() else implementation)(*lists, **options)
+    def call(*lists: Any, **options: object) -> None:
+        direct = not is_watched() and all(is_real(t) for t in lists[0])
+        (implementation if direct else overload)(*lists, **options)
 
     return call
 
@@ -85,6 +87,11 @@ def define_list_op(name: str, schema: str, written: Sequence[str]) -> Callable[.
 def is_watched() -> bool:
     """Whether a compiler or a dispatch mode wants to see what torch is asked for."""
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
+def is_real(t: Tensor) -> bool:
+    """Whether a tensor has memory on one of our devices and is of no kind that torch intercepts."""
+    return type(t) in PLAIN and t.device.type in DEVICES
 
 
 def scalar_tensor(value: float | Tensor) -> Tensor:

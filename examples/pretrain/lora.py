@@ -4,20 +4,28 @@ import math
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 
 class LoRALinear(nn.Module):
-    """y = x (W + B A)^T with W frozen as it was drawn (Hu et al., 2021, arXiv:2106.09685)."""
+    """y = x (W + B A)^T + bias, W frozen as it was drawn (Hu et al., 2021, arXiv:2106.09685)."""
 
     def __init__(self, linear, rank):
         super().__init__()
         m, n = linear.weight.shape
         self.weight = nn.Parameter(linear.weight.detach(), requires_grad=False)
-        self.A = nn.Parameter(torch.randn(rank, n) / math.sqrt(n))
-        self.B = nn.Parameter(torch.zeros(m, rank))
+        self.bias = linear.bias
+        self.A = nn.Parameter(torch.empty(rank, n))
+        self.B = nn.Parameter(torch.empty(m, rank))
+        self.restart()
+
+    def restart(self):
+        """Draw A, and begin at B = 0."""
+        nn.init.normal_(self.A, std=1 / math.sqrt(self.A.shape[1]))
+        nn.init.zeros_(self.B)
 
     def forward(self, x):
-        return x @ self.weight.T + (x @ self.A.T) @ self.B.T
+        return functional.linear(x, self.weight, self.bias) + (x @ self.A.T) @ self.B.T
 
 
 def convert(model, parts, rank):

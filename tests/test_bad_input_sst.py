@@ -91,6 +91,12 @@ LINEAR = [
     ("sampled", torch.ones(2), TypeError),
     ("weight", torch.ones(5, 4), ValueError),
     ("enhanced", 1, TypeError),
+    ("x", torch.ones(2, 5).bfloat16(), TypeError),
+    ("x", torch.ones(2, 5, dtype=torch.int64), TypeError),
+    ("x", torch.ones(2, 5, device="meta"), ValueError),
+    ("Vh", torch.eye(3, 5).double(), TypeError),
+    ("weight", torch.ones(4, 5).double(), TypeError),
+    ("sampled", torch.arange(2, device="meta"), ValueError),
 ]
 
 
@@ -123,8 +129,16 @@ def test_svd_factored(place, value, error, name):
         subkern.svd_factored(*factors)
 
 
+def not_finite():
+    linear = nn.Linear(4, 3)
+    nn.init.constant_(linear.weight, float("nan"))
+    return linear
+
+
 LAYERS = [
     (lambda: SSTLinear(4, 3, 0), ValueError, "rank"),
+    (lambda: SSTLinear(0, 3, 1), ValueError, "in_features"),
+    (lambda: SSTLinear.from_linear(not_finite(), 1), ValueError, "linear"),
     (lambda: SSTLinear(4, 3, 4), ValueError, "rank"),
     (lambda: SSTLinear(4, 3, 2.0), TypeError, "rank"),
     (lambda: SSTLinear(4, 3, 2, mode="fast"), ValueError, "mode"),

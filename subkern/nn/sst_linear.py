@@ -65,6 +65,9 @@ class SSTLinear(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        for name, size in (("in_features", in_features), ("out_features", out_features)):
+            if size < 1:
+                raise ValueError(f"SSTLinear: {name} must be at least 1, got {size}")
         largest = min(in_features, out_features)
         if isinstance(rank, bool) or not isinstance(rank, int):
             raise TypeError(f"SSTLinear: rank must be an integer, got {rank!r}")
@@ -101,6 +104,8 @@ class SSTLinear(nn.Module):
                 f"SSTLinear: linear must be a torch.nn.Linear, got {type(linear).__name__}"
             )
         weight = linear.weight
+        if not weight.is_meta and not bool(weight.isfinite().all()):
+            raise ValueError("SSTLinear: linear must have a finite weight, got one that is not")
         layer = cls(
             linear.in_features,
             linear.out_features,
@@ -157,11 +162,13 @@ class SSTLinear(nn.Module):
     @torch.no_grad()
     def weight(self) -> Tensor:
         """W = Uh^T diag(S) Vh, m x n, without gradient; built again only after a factor changed."""
-        if torch.compiler.is_compiling():
+        # Tensors of inference mode count no changes.
+        if torch.compiler.is_compiling() or self.Uh.is_inference():
             return merge(self.Uh, self.S, self.Vh)
         state = self._state()
         if self._kept is None or self._kept[0] != state:
-            self._kept = (state, merge(self.Uh, self.S, self.Vh))
+            with torch.inference_mode(False), torch.no_grad():  # training may be next to use it
+                self._kept = (state, merge(self.Uh, self.S, self.Vh))
         return self._kept[1]
 
     def _state(self) -> object:

@@ -207,5 +207,16 @@ def _check(
     for name, (t, shape) in shapes.items():
         if t.shape != shape:
             raise ValueError(f"{_OP}: {name} must have shape {shape}, got {tuple(t.shape)}")
+    # Under autocast x, the vectors and W are narrowed first, whatever they came in.
+    alike = dict(x=x, Vh=Vh) | ({} if weight is None else {"weight": weight})
+    cast = torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(
+        x.device.type
+    )
+    for name, t in (dict(Vh=Vh) if cast else alike).items():
+        if t.dtype != Uh.dtype:
+            raise TypeError(f"{_OP}: {name} must be {Uh.dtype}, got {t.dtype}")
+    for name, t in (alike | dict(S=S, U_sampled=U, V_sampled=V, sampled=sampled)).items():
+        if t.device != Uh.device:
+            raise ValueError(f"{_OP}: {name} must be on {Uh.device}, got {t.device}")
     if sampled.dtype != torch.int64:
         raise TypeError(f"{_OP}: sampled must be torch.int64, got {sampled.dtype}")

@@ -45,8 +45,9 @@ class SSTAdamW(torch.optim.Optimizer):
     draw), and ``value_scale``, ``vector_scale``.
 
     Args:
-        params: a model, all of whose SSTLinear layers and trainable parameters are taken, or
-            parameters or group dicts as in torch.optim; then name the layers among them.
+        params: a model, all of whose trainable parameters are taken, with their SSTLinear layers
+            (one may be frozen as a whole), or parameters or group dicts as in torch.optim; then
+            name the layers among them.
         lr: learning rate, a number or a one-element tensor.
         betas: decay rates of the moments.
         eps: added to the corrected root of V.
@@ -107,7 +108,8 @@ class SSTAdamW(torch.optim.Optimizer):
         if isinstance(params, nn.Module):
             if layers is not None:
                 raise ValueError("SSTAdamW: layers must be None when params is a model")
-            layers = [layer for _, layer in sst_layers(params)]
+            found = (layer for _, layer in sst_layers(params))
+            layers = [x for x in found if any(p.requires_grad for p in parameters_of(x))]
             params = [p for p in params.parameters() if p.requires_grad]
         self._layers: list[list[SSTLinear]] = []  # of each group
         self._offered = list(layers or ())

@@ -71,6 +71,20 @@ def test_mode_follows_the_number_of_tokens():
     assert not SSTLinear(64, 64, 4, mode="factored").merges(1000)
 
 
+def test_inference_mode_before_training():
+    """What inference mode keeps must serve a forward pass that autograd records."""
+    _, layer = spectral(6, 5, 2, mode="merged")
+    x = torch.randn(4, 6, dtype=torch.float64)
+    with torch.inference_mode():
+        expected = layer(x)
+        made = SSTLinear(6, 5, 2, mode="merged")
+        assert made(torch.ones(2, 6)).shape == (2, 5)
+    y = layer(x)
+    assert torch.equal(y, expected)
+    y.sum().backward()
+    assert layer.S.grad is not None
+
+
 def test_copies_leave_the_kept_weight_behind():
     _, layer = spectral(6, 5, 2, mode="merged")
     layer.weight()

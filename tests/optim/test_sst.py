@@ -247,6 +247,15 @@ def test_parameters_without_gradient_stay():
     assert not torch.equal(model[0].S, before["0.S"])
 
 
+def test_a_layer_frozen_as_a_whole_stays():
+    model = small_model()
+    model[0].requires_grad_(False)
+    before = bits(model)
+    train(model, SSTAdamW(model, **KEYS), 14)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith("0."), name
+
+
 def test_zero_step_of_distributed_checkpointing():
     """It creates state by a step with zero gradients and a rate of zero."""
     model = small_model()

@@ -21,6 +21,7 @@ void bind_cuda_lowrank_adam(py::module_& m);
 void bind_cuda_orthonormalize(py::module_& m);
 void bind_cuda_sample_without_replacement(py::module_& m);
 void bind_cuda_scan(py::module_& m);
+void bind_cuda_sst_adamw(py::module_& m);
 void bind_cuda_svd_small(py::module_& m);
 
 }  // namespace subkern

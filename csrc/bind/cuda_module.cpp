@@ -17,5 +17,6 @@ PYBIND11_MODULE(SUBKERN_CUDA_MODULE, m) {
   subkern::bind_cuda_orthonormalize(m);
   subkern::bind_cuda_sample_without_replacement(m);
   subkern::bind_cuda_scan(m);
+  subkern::bind_cuda_sst_adamw(m);
   subkern::bind_cuda_svd_small(m);
 }

@@ -1,9 +1,10 @@
-// subkern._C.plans: linear algebra functions of subkern._CUDA that note their launches down in
+// subkern._C.plans: functions of subkern._CUDA that note their launches down in
 // place of launching, so that whoever compiles the kernels at run time computes none of it again.
 #include "../cuda/eigh_small_plan.h"
 #include "../cuda/orthonormalize_plan.h"
 #include "../cuda/sample_without_replacement_plan.h"
 #include "../cuda/scan_plan.h"
+#include "../cuda/sst_adamw_plan.h"
 #include "../cuda/svd_small_plan.h"
 #include "bindings.h"
 #include "cuda_bindings.h"
@@ -97,6 +98,11 @@ int cuda_scan(const CudaScan& call, const CudaQueue& queue, int64_t* launches) {
   return plan_scan(call, Recorder(queue, launches));
 }
 
+int cuda_sst_adamw(const CudaSst& call, const CudaSstOptions& options, const CudaQueue& queue,
+                   int64_t* launches) {
+  return plan_sst(call, options, Recorder(queue, launches));
+}
+
 void bind_plans(py::module_& m) {
   py::module_ plans = m.def_submodule(
       "plans",
@@ -128,6 +134,7 @@ void bind_plans(py::module_& m) {
   bind_cuda_orthonormalize(plans);
   bind_cuda_sample_without_replacement(plans);
   bind_cuda_scan(plans);
+  bind_cuda_sst_adamw(plans);
   bind_cuda_svd_small(plans);
 }
 

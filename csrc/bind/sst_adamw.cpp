@@ -1,8 +1,6 @@
 // Binding of the step of Sparse Spectral Training.
-#include "subkern/sst_adamw.h"
-
 #include "bindings.h"
-#include "checks.h"
+#include "sst_checks.h"
 
 namespace subkern {
 namespace {
@@ -33,50 +31,10 @@ void sst_adamw(const Addresses& X, const Addresses& G, const Addresses& exp_avg,
                double value_scale, double vector_scale, double beta1, double beta2, double eps,
                double weight_decay, std::int64_t warmup, bool skip_nonfinite, int threads) {
   const Check check("sst_adamw");
-  const std::size_t count = X.size();
   check.threads(threads);
-  check.length("rows", rows, count);
-  check.length("length", length, count);
-  check.length("table_rows", table_rows, count);
-  check.pointers("step", step, count);
-  check.pointers("skipped", skipped, count);
-  std::vector<std::int64_t> elements;
-  for (std::size_t p = 0; p < count; ++p) {
-    elements.push_back(check.elements("rows", rows[p], "length", length[p]));
-  }
-  const std::pair<const char*, const Addresses&> buffers[] = {
-      {"X", X}, {"G", G}, {"exp_avg", exp_avg}, {"exp_avg_sq", exp_avg_sq}};
-  for (const auto& [name, list] : buffers) {
-    check.length(name, list, count);
-    for (std::size_t p = 0; p < count; ++p) check.pointer(name, list[p], elements[p] > 0);
-  }
-  check.length("table", table, count);
-  check.length("sampled", sampled, count);
-  for (std::size_t p = 0; p < count; ++p) {
-    check.pointer("sampled", sampled[p], table[p] != 0 && elements[p] > 0);
-    if (table[p] == 0 && rows[p] != 1)
-      check.fail("rows", "be 1 for values", std::to_string(rows[p]));
-  }
-  const Dtype type = check.dtype("dtype", dtype);
-
-  const auto x = as_pointers<void>(X);
-  const auto g = as_pointers<const void>(G);
-  const auto first = as_pointers<float>(exp_avg), second = as_pointers<float>(exp_avg_sq);
-  const auto steps = as_pointers<float>(step), skips = as_pointers<float>(skipped);
-  const auto tables = as_pointers<void>(table);
-  const auto homes = as_pointers<const std::int64_t>(sampled);
-  const SstList list{static_cast<std::int64_t>(count),
-                     x.data(),
-                     g.data(),
-                     first.data(),
-                     second.data(),
-                     steps.data(),
-                     skips.data(),
-                     tables.data(),
-                     homes.data(),
-                     rows.data(),
-                     length.data(),
-                     type};
+  const SstLists lists(check, X, G, exp_avg, exp_avg_sq, step, skipped, table, sampled, rows,
+                       length, table_rows, dtype);
+  const SstList list = lists.list();
   check_sampled(check, list, table_rows);
   const SstOptions options{lr,  value_scale,  vector_scale, beta1,          beta2,
                            eps, weight_decay, warmup,       skip_nonfinite, threads};

@@ -107,10 +107,11 @@ def sst_adamw_(
     Raises:
         TypeError: an argument of the wrong kind or dtype.
         ValueError: a wrong shape, count, device or value, written memory that overlaps, or (on the
-            CPU) an index outside its table; nothing has changed.
+            CPU) an index outside its table; nothing has changed. Backend "cuda" cannot read the
+            indices before it runs: it leaves such a row out of the table.
         BackendUnavailableError: the forced backend cannot serve the call.
 
-    Backends: reference, cpu.
+    Backends: reference, cpu, cuda.
 
     Example:
         >>> import torch

@@ -74,6 +74,10 @@ KERNELS = {
         *("ops/test_sample_without_replacement.py::test_schedules", 1024),
     ),
     "scan_kernel": Kernel("scan.cuh", _ELEMENTS, 256, 64, 3 << 10, "ops/test_scan.py::test_values"),
+    "sst_adamw_kernel": Kernel(
+        *("sst_adamw.cuh", _BOTH_WIDTHS, 256, 64, 3 << 10),
+        *("test_cuda_sst_adamw.py::test_one_launch_for_all", 1024),
+    ),
     # A matrix in registers: ten warps keep the shuffle unit of a multiprocessor busy.
     "svd_small_kernel": Kernel("svd_small.cuh", _LANES, 32, 168, 4480, _SVD, 320),
     "svd_small_block_kernel": Kernel(

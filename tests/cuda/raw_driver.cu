@@ -8,6 +8,7 @@
 #include "orthonormalize_rows.cuh"
 #include "orthonormalize_split.cuh"
 #include "sample_without_replacement.cuh"
+#include "sst_adamw.cuh"
 #include "svd_small.cuh"
 #include "svd_small_block.cuh"
 
@@ -47,6 +48,7 @@ extern "C" __attribute__((visibility("default"))) const char* raw_launch(const c
   const Call& call = *given;
   KERNEL(eigh_small_kernel<float, 8>);
   KERNEL(sample_kernel<float>);
+  KERNEL(sst_adamw_kernel<float, true>);
   KERNEL(svd_small_kernel<float, 8>);
   KERNEL(svd_small_block_kernel<float>);
   KERNEL(orthonormalize_kernel<8>);

@@ -10,6 +10,7 @@
 #include "subkern/cuda/lowrank_adam.h"
 #include "subkern/cuda/orthonormalize.h"
 #include "subkern/cuda/sample_without_replacement.h"
+#include "subkern/cuda/sst_adamw.h"
 #include "subkern/cuda/svd_small.h"
 
 extern "C" void sk_emu_set_seed(uint64_t seed);
@@ -185,6 +186,34 @@ int64_t run_sample(int64_t n, int64_t k, Dtype dtype, bool sorted, int offset) {
   return launches;
 }
 
+// Values, then rows of unit vectors, one of them with an index outside its table.
+int64_t run_sst(int64_t rows, int64_t n, Dtype dtype, int offset) {
+  const int64_t item = dtype == kFloat32 ? 4 : 2, of_table = rows + 1;
+  const Buffer S = matrices(1, rows, dtype, offset), dS = matrices(1, rows, dtype, offset);
+  const Buffer x = matrices(rows, n, dtype, offset), dx = matrices(rows, n, dtype, offset);
+  const Buffer table(of_table * n * item, offset * item), index(rows * 8), counters(2 * 4, 0, 0.0f);
+  const Buffer m1(rows * 4, 4 * offset), v1(rows * 4, 4 * offset);
+  const Buffer m2(rows * n * 4, 4 * offset), v2(rows * n * 4, 4 * offset), counts(4 * 4);
+  for (int64_t i = 0; i < rows; ++i) index.at<int64_t>()[i] = rows - i;
+  index.at<int64_t>()[0] = -1;
+  void* const X[] = {S.at<void>(), x.at<void>()};
+  const void* const G[] = {dS.at<void>(), dx.at<void>()};
+  float* const M[] = {m1.at<float>(), m2.at<float>()};
+  float* const V[] = {v1.at<float>(), v2.at<float>()};
+  float* const step[] = {counts.at<float>(), counts.at<float>() + 1};
+  float* const skipped[] = {counts.at<float>() + 2, counts.at<float>() + 3};
+  void* const tables[] = {nullptr, table.at<void>()};
+  const int64_t* const sampled[] = {nullptr, index.at<int64_t>()};
+  const int64_t all_rows[] = {1, rows}, lengths[] = {rows, n}, table_rows[] = {0, of_table};
+  int64_t launches = 0;
+  expect(cuda_sst_adamw({{2, X, G, M, V, step, skipped, tables, sampled, all_rows, lengths, dtype},
+                         table_rows,
+                         counters.at<int32_t>()},
+                        {0.1, nullptr, 10.0, 4.0, 0.9, 0.99, 1e-6, 0.1, 5, true}, {0, nullptr},
+                        &launches));
+  return launches;
+}
+
 }  // namespace
 
 int main() {
@@ -224,6 +253,8 @@ int main() {
         launches += run_sample(3, 3, dtype, sorted, offset);
         launches += run_sample(200, 70, dtype, sorted, offset);
       }
+      launches += run_sst(3, 5, dtype, offset) + run_sst(2, 1032, dtype, 0);
+      launches += run_sst(1, 12000, dtype, offset);
     }
   }
   std::printf("%lld\n", static_cast<long long>(launches));

@@ -20,6 +20,8 @@ VECTORS = {
     "fira_columns_kernel<float, true>": (r"(ld|st)\.global[.\w]*\.v4", 8),
     "fira_rows_kernel<float, true>": (r"(ld|st)\.global[.\w]*\.v4", 8),
     "orthonormalize_kernel<8>": (r"(ld|st)\.global[.\w]*\.v4", 13),
+    "sst_adamw_kernel<float, true>": (r"(ld|st)\.global[.\w]*\.v4", 11),
+    "sst_adamw_kernel<subkern::bf16, true>": (r"(ld|st)\.global[.\w]*\.v4", 16),
     "orthonormalize_slice_kernel<32>": (r"(ld|st)\.global[.\w]*\.v4", 13),
 }
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import fake_cupy
 import orthonormalize_cases
 import pytest
+import sst_adamw_cases
 import torch
 from conftest import Kernels
 from kernels import KERNELS
@@ -56,10 +57,17 @@ def sample(kernels):
     return [tensors["idx"], tensors["info"], tensors["gathered"]]
 
 
+def sst(kernels):
+    call, written = sst_adamw_cases.prepared(kernels, [4], 20)
+    kernels.module.sst_adamw(**call)
+    return written
+
+
 CALLS = {
     "svd 7x5": (lambda kernels: svd(kernels, matrices(9, 7, 5)), 1),
     "svd 35x40": (lambda kernels: svd(kernels, matrices(2, 35, 40)), 1),
     "eigh 6": (lambda kernels: eigh(kernels, (X := matrices(5, 6, 6)).mT @ X), 1),
+    "sst 4x20": (lambda kernels: sst(kernels), 1),
     "sample 9": (lambda kernels: sample(kernels), 1),
     "orthonormalize 70x5": (
         lambda kernels: orthonormalize_cases.run(kernels, matrices(3, 70, 5)),
@@ -143,13 +151,17 @@ def planned():
         call = dict(weights=1, dtype=dtype, count=1, n=9, k=2, row_stride=9, seed=1, offset=0)
         call |= dict(sorted=True, idx=1, info=1, sources=[], scratch=0, scratch_bytes=0, **where)
         plans.sample_without_replacement(**call)
+        call = dict(X=[8], G=[8], exp_avg=[8], exp_avg_sq=[8], step=[8], skipped=[8], table=[8])
+        call |= dict(sampled=[8], rows=[1], table_rows=[1], dtype=dtype, counters=8, **where)
+        for length in (9, 12000):
+            plans.sst_adamw(length=[length], **call, **sst_adamw_cases.OPTIONS)
     call = dict(G=1, wanted=1, threshold=0.0, count=1, cols=4, R=1, good=1, **where)
     plans.orthonormalize_cholesky(**call)
     return {(header, name) for header, name, *_ in launches.take()}
 
 
 @pytest.mark.skipif(native.refusal() is not None, reason=str(native.refusal()))
-def test_plans_name_every_linear_algebra_kernel():
+def test_plans_name_every_kernel_of_their_headers():
     headers = {header for header, _ in planned()}
     table = {
         f"subkern::{name}<{t}>" if t else f"subkern::{name}"

@@ -8,6 +8,7 @@ from subkern.backends.cuda import (
     rawmodule,
     sample_without_replacement,
     scan,
+    sst_adamw,
     svd_small,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "rawmodule",
     "sample_without_replacement",
     "scan",
+    "sst_adamw",
     "svd_small",
 ]

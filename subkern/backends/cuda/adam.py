@@ -22,7 +22,7 @@ def can_serve(
     **_: object,
 ) -> str | None:
     """None, or why this call needs another backend."""
-    if (reason := refusal(params, exp_avgs)) is not None:
+    if (reason := refusal("adam", params, exp_avgs)) is not None:
         return reason
     for group in zip(params, grads, exp_avgs, exp_avg_sqs, strict=True):
         if all(t.is_contiguous() for t in group):  # the common case, and the cheaper question

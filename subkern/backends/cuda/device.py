@@ -11,11 +11,11 @@ from subkern.backends import native
 from subkern.backends.cpu.tensors import CODES
 
 
-def refusal(params: Sequence[Tensor], exp_avgs: Sequence[Tensor]) -> str | None:
-    """Why the CUDA kernels cannot serve parameters and moments like these, or None."""
+def refusal(op: str, params: Sequence[Tensor], exp_avgs: Sequence[Tensor]) -> str | None:
+    """Why the CUDA kernels of ``op`` cannot serve parameters and moments like these, or None."""
     if (reason := native.refusal("_CUDA")) is not None:
         return reason
-    if getattr(native.module("_CUDA"), "lacks", ()):
+    if op in getattr(native.module("_CUDA"), "lacks", ()):
         return "needs the native module subkern._CUDA, which CuPy does not replace here"
     served = "cpu" if native.module("_CUDA").emulated else "cuda"
     if params and params[0].device.type != served:

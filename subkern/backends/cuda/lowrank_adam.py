@@ -20,7 +20,7 @@ RULE_CODES = {False: 0, True: 1}  # galore, fira
 
 def can_serve(*, params: Sequence[Tensor], exp_avgs: Sequence[Tensor], **call: Any) -> str | None:
     """None, or why this call needs another backend."""
-    if (reason := refusal(params, exp_avgs)) is not None:
+    if (reason := refusal("lowrank_adam", params, exp_avgs)) is not None:
         return reason
     return products.can_serve(params=params, exp_avgs=exp_avgs, **call)
 

@@ -1,4 +1,4 @@
-"""The linear algebra kernels where ``subkern._CUDA`` was not built: CuPy compiles their sources.
+"""The kernels without Triton parts where ``subkern._CUDA`` was not built: CuPy compiles them.
 
 A stand-in with those functions of ``subkern._CUDA``. Each asks ``subkern._C.plans`` for its
 launches (kernel, blocks, threads, shared memory, arguments as bytes), which is what the launchers
@@ -32,6 +32,7 @@ PLANNED = (
     "orthonormalize_repair",
     "sample_without_replacement",
     "scan",
+    "sst_adamw",
     "svd_small",
 )
 ALWAYS_SHARED = 48 << 10  # bytes that a launch needs not ask for
@@ -109,7 +110,7 @@ class RawModule(ModuleType):
 
     emulated = False
     lacks = ("adam", "lowrank_adam")  # ops
-    state = "stood in for by CuPy, which compiles the linear algebra kernels"
+    state = "stood in for by CuPy, which compiles the kernels"
 
     def __init__(self) -> None:
         super().__init__("subkern._CUDA_raw", __doc__)

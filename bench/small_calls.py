@@ -12,7 +12,7 @@ import torch
 
 import subkern
 from subkern.backends import BackendUnavailableError
-from subkern.ops import adam_, lowrank_adam_
+from subkern.ops import adam_, lowrank_adam_, sst_adamw_
 
 # Past a tile's edge, odd, and with rows that no 16-byte access fits. Few: Triton compiles each.
 SIZES = (65, 131, 17)
@@ -161,6 +161,29 @@ def sample_calls(device: str) -> Iterator[tuple[str, torch.dtype, Call]]:
             yield f"sample_without_replacement {rows}x{columns} {words}", torch.float32, call
 
 
+def spectral_calls(device: str) -> Iterator[tuple[str, torch.dtype, Call]]:
+    """The step of Sparse Spectral Training: rows by packs, singly, and too long to wait."""
+    for dtype in TOLERANCE:
+        for length in (64, 37, 12000):
+
+            def call(
+                backend: str, dtype: torch.dtype = dtype, length: int = length
+            ) -> torch.Tensor:
+                generator = torch.Generator().manual_seed(length)
+                table = torch.nn.functional.normalize(_random(generator, 7, length), dim=1)
+                table, rows = table.to(device, dtype), torch.tensor([5, 0, 3], device=device)
+                params = [_random(generator, 7).abs().to(device, dtype), table[rows]]
+                grads = [_random(generator, *p.shape).to(device, dtype) for p in params]
+                moments = [[torch.zeros_like(p, dtype=torch.float32) for p in params] for _ in "mv"]
+                counts = [[torch.zeros((), device=device) for _ in params] for _ in "ts"]
+                lists = (params, grads, *moments, *counts, [table], [rows])
+                for _ in range(2):
+                    sst_adamw_(*lists, lr=0.01, warmup=3, backend=backend)
+                return torch.cat([x.float().flatten() for x in (*params, table)])
+
+            yield f"sst_adamw {length} {dtype}".replace("torch.", ""), dtype, call
+
+
 def main(argv: list[str]) -> int:
     """Run them: exit code 1 when one is wrong, 2 when no backend takes any."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -168,7 +191,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--backends", nargs="+", default=["triton", "cuda"])
     options = parser.parse_args(argv)
     wrong = served = 0
-    makers = (lowrank_calls, adam_calls, linalg_calls, sample_calls)
+    makers = (lowrank_calls, adam_calls, linalg_calls, sample_calls, spectral_calls)
     for name, dtype, call in (found for make in makers for found in make(options.device)):
         want = call("reference")
         for backend in options.backends:

@@ -12,6 +12,7 @@ from subkern.bench import (
     polar,
     rsvd,
     sample_without_replacement,
+    spectral_linear,
     sst_adamw,
     svd_factored,
     svd_small,
@@ -42,10 +43,12 @@ def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
     On a GPU the cases that say most come first: a run may have a time limit.
     """
     if device == "cpu":
-        small = [case for op in (*LINALG, *SPECTRAL, *SPARSE) for case in op.cases()]
+        small = [
+            case for op in (*LINALG, *SPECTRAL, spectral_linear, *SPARSE) for case in op.cases()
+        ]
         return [*lowrank_adam.cases(quick), *adam.cases(quick), *small]
     first, later = lowrank_adam_gpu.cases(quick, device)
-    small = [case for op in LINALG for case in op.gpu_cases(device)]
+    small = [case for op in (*LINALG, *SPECTRAL) for case in op.gpu_cases(device)]
     judged = [case for case in small if case.targets]
     shown = [case for case in small if not case.targets]
     return [*first, *judged, *adam.gpu_cases(device), *shown, *later]

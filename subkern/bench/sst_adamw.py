@@ -5,7 +5,7 @@ start where ours starts: at the gradients of the sampled vectors.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from subkern.bench import linalg
+from subkern.bench.llama_sets import GPU_SETS
 from subkern.bench.registry import Absent, Case, Setup, Variant, relative_error
-from subkern.bench.targets import Target
+from subkern.bench.targets import Budget, Target
 from subkern.bench.variants import attempt
 
 OP = "sst_adamw"
@@ -28,6 +29,12 @@ PROBLEMS: dict[str, tuple[tuple[tuple[int, int], ...], int, float | None]] = {
     "1024x1024": (((1024, 1024),), 64, FLOOR),
     "1024x2736": (((1024, 2736),), 64, FLOOR),
     "tiny": (_LAYER * 4, 21, None),  # the example's model
+}
+# On an H100, with a twelfth of the width as the rank: layers, pairs, seconds.
+GPU_PROBLEMS: dict[str, tuple[tuple[tuple[int, int], ...], int, float | None]] = {
+    "4096x11008": (((4096, 11008),), 341, 90e-6),
+    "llama-1b": (GPU_SETS["llama-1b"].matrices().projected, 170, 2.6e-3),
+    "1024x1024": (((1024, 1024),), 64, None),
 }
 
 
@@ -180,10 +187,18 @@ def setup(layers: Sequence[tuple[int, int]], rank: int, where: str, quick: bool)
 
 
 def _case(
-    name: str, layers: Sequence[tuple[int, int]], rank: int, where: str, floor: float | None
+    name: str,
+    layers: Sequence[tuple[int, int]],
+    rank: int,
+    where: str,
+    floor: float | None = None,
+    budget: float | None = None,
 ) -> Case:
-    peers = ("eager", "compiled")
-    bounds = () if floor is None else tuple(Target("step", p, "speedup", floor) for p in peers)
+    bounds: list[Target | Budget] = []
+    if floor is not None:
+        bounds += [Target("step", peer, "speedup", floor) for peer in ("eager", "compiled")]
+    if budget is not None:
+        bounds.append(Budget("step", budget))
     return Case(
         name=f"{OP}-{name}-r{rank}-fp32",
         op=OP,
@@ -193,10 +208,15 @@ def _case(
         bytes=step_bytes(layers, rank),
         flops=0,
         rank=rank,
-        targets=bounds,
+        targets=tuple(bounds),
     )
 
 
 def cases() -> list[Case]:
     """One layer of a language model, and the example's whole model."""
     return [_case(n, layers, r, "cpu", floor) for n, (layers, r, floor) in PROBLEMS.items()]
+
+
+def gpu_cases(where: str = "cuda", problems: Mapping[str, Any] = GPU_PROBLEMS) -> list[Case]:
+    """A large layer, all layers of a model, and one whose launch is most of its time."""
+    return [_case(n, layers, r, where, budget=t) for n, (layers, r, t) in problems.items()]

@@ -1,5 +1,6 @@
 """What a new decomposition of a trained factorization costs, beside torch.linalg.svd of W."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -89,3 +90,10 @@ def _case(m: int, n: int, floor: float | None, where: str) -> Case:
 def cases() -> list[Case]:
     """A square layer, and a language model's feed-forward layer both ways round."""
     return [_case(*shape, where="cpu") for shape in SHAPES]
+
+
+def gpu_cases(
+    where: str = "cuda", shapes: Sequence[tuple[int, int, float | None]] = SHAPES
+) -> list[Case]:
+    """The same on a GPU, with the same floors."""
+    return [_case(*shape, where=where) for shape in shapes]

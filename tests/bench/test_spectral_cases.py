@@ -4,9 +4,10 @@ import pytest
 import torch
 from sktest.fake_cuda import FakeCuda
 
-from subkern.bench import sst_adamw, svd_factored
+from subkern.bench import spectral_linear, sst_adamw, svd_factored
 from subkern.bench.cases import all_cases
 from subkern.bench.device import CudaDevice
+from subkern.bench.llama_sets import Llama
 from subkern.bench.machine import inspect
 from subkern.bench.registry import Absent
 from subkern.bench.runner import run
@@ -84,3 +85,52 @@ def test_the_decomposition_is_verified():
     assert torch.linalg.matrix_norm(Uh @ Uh.mT - torch.eye(20), 2) > 1e-3
     assert torch.allclose(Vh.norm(dim=1), torch.ones(20))
     assert S[0] == 1
+
+
+def test_gpu_cases_are_verified_too():
+    """Their competitors, on this machine."""
+    (case,) = sst_adamw.gpu_cases("cpu", {"small": (((9, 7),), 3, 1.0)})
+    assert rows_of(case)["eager"].status == "ok"
+    (case,) = svd_factored.gpu_cases("cpu", [(20, 30, 2.0)])
+    assert rows_of(case)["linalg-svd"].status == "ok"
+
+
+TRAINING = {
+    "factored": (lambda: spectral_linear.layer_of(40, 24, 16), 5),
+    "merged": (lambda: spectral_linear.layer_of(24, 40, 160), 5),
+    "llama": (lambda: spectral_linear.llama(Llama(32, 48, 2, 4, vocabulary=64), 2, 8), 5),
+}
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_training_step_is_verified(name):
+    make, rank = TRAINING[name]
+    found = rows_of(spectral_linear._case("small", make, rank, 1, 1))
+    for variant in ("subkern", "eager"):
+        assert found[variant].status == "ok", found[variant].note
+    assert found["compiled"].status != "ok"  # left out by --quick
+
+
+def test_a_wrong_gradient_has_no_time(monkeypatch):
+    right = spectral_linear.gradients
+    swapped = lambda *call: (right(*call)[0], *(g.flip(0) for g in right(*call)[1:]))  # noqa: E731
+    make, rank = TRAINING["factored"]
+    case = spectral_linear._case("small", make, rank, 1, 1)
+    theirs = spectral_linear.plain
+
+    def plain(model, *rest):
+        if model.weight.dtype == torch.float32:
+            monkeypatch.setattr(spectral_linear, "gradients", swapped)
+        return theirs(model, *rest)
+
+    monkeypatch.setattr(spectral_linear, "plain", plain)
+    found = rows_of(case)
+    assert found["eager"].status == "error"
+    assert "result 1" in found["eager"].note
+
+
+def test_cost_of_a_training_step():
+    # Two tokens through a 3 x 2 layer go by the factors: (2 k + r)(m + n) multiply-adds for each.
+    nbytes, flops = spectral_linear.cost(3, 2, 2, 1)
+    assert nbytes == 4 * 2 * 2 * 5 + sst_adamw.step_bytes(((3, 2),), 1)
+    assert flops == 2 * 2 * 5 * 5

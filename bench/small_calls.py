@@ -12,7 +12,7 @@ import torch
 
 import subkern
 from subkern.backends import BackendUnavailableError
-from subkern.ops import adam_, lowrank_adam_, sst_adamw_
+from subkern.ops import adam_, lowrank_adam_, packed_adamw_, sst_adamw_
 
 # Past a tile's edge, odd, and with rows that no 16-byte access fits. Few: Triton compiles each.
 SIZES = (65, 131, 17)
@@ -184,6 +184,47 @@ def spectral_calls(device: str) -> Iterator[tuple[str, torch.dtype, Call]]:
             yield f"sst_adamw {length} {dtype}".replace("torch.", ""), dtype, call
 
 
+def packed_calls(device: str) -> Iterator[tuple[str, torch.dtype, Call]]:
+    """AdamW on listed entries, with one step count and with one for each entry."""
+    for dtype in TOLERANCE:
+        for own in (False, True):
+
+            def call(backend: str, dtype: torch.dtype = dtype, own: bool = own) -> torch.Tensor:
+                generator = torch.Generator().manual_seed(2)
+                W, G = (
+                    [_random(generator, *s).to(device, dtype) for s in VECTORS] for _ in range(2)
+                )
+                at = [torch.arange(0, w.numel(), 3, device=device) for w in W]
+                M, V = ([torch.zeros(len(i), device=device) for i in at] for _ in range(2))
+                t = [torch.zeros(len(i) if own else (), device=device) for i in at]
+                for _ in range(2):
+                    packed_adamw_(W, G, at, M, V, t, lr=0.1, weight_decay=0.1, backend=backend)
+                return torch.cat([w.float().flatten() for w in W])
+
+            words = "own counts" if own else "one count"
+            yield f"packed_adamw {words} {dtype}".replace("torch.", ""), dtype, call
+
+
+def selection_calls(device: str) -> Iterator[tuple[str, torch.dtype, Call]]:
+    """Selections and swaps of a mask, by one block and by several."""
+    for n in (131, 20001):
+        for dtype in TOLERANCE:
+
+            def kth(backend: str, n: int = n, dtype: torch.dtype = dtype) -> torch.Tensor:
+                x = _random(torch.Generator().manual_seed(n), n).to(device, dtype)
+                found = subkern.kth_largest(x, n // 3, counts=True, backend=backend)
+                return torch.stack([result.float() for result in found])
+
+            def swap(backend: str, n: int = n, dtype: torch.dtype = dtype) -> torch.Tensor:
+                x = _random(torch.Generator().manual_seed(n), n).to(device, dtype)
+                found = subkern.update_mask(x, x.abs(), x > 0.5, n // 9, backend=backend)
+                return torch.cat([result.float() for result in found])
+
+            words = f"{n} {dtype}".replace("torch.", "")
+            yield f"kth_largest {words}", dtype, kth
+            yield f"update_mask {words}", dtype, swap
+
+
 def main(argv: list[str]) -> int:
     """Run them: exit code 1 when one is wrong, 2 when no backend takes any."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -191,7 +232,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--backends", nargs="+", default=["triton", "cuda"])
     options = parser.parse_args(argv)
     wrong = served = 0
-    makers = (lowrank_calls, adam_calls, linalg_calls, sample_calls, spectral_calls)
+    makers = (lowrank_calls, adam_calls, linalg_calls, sample_calls)
+    makers += (spectral_calls, packed_calls, selection_calls)
     for name, dtype, call in (found for make in makers for found in make(options.device)):
         want = call("reference")
         for backend in options.backends:

@@ -98,6 +98,15 @@ class Check {
     pointer("workspace", address, needed > 0);
   }
 
+  // Scratch of a CUDA kernel, which holds 64-bit numbers.
+  void scratch(Address address, std::int64_t bytes, std::int64_t needed) const {
+    if (bytes < needed) {
+      fail("scratch_bytes", "be at least " + std::to_string(needed), std::to_string(bytes));
+    }
+    pointer("scratch", address, true);
+    if (address % 8 != 0) fail("scratch", "be aligned to 8 bytes", std::to_string(address));
+  }
+
   template <class T>
   void length(const char* argument, const std::vector<T>& list, std::size_t count) const {
     if (list.size() != count) {

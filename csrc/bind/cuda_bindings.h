@@ -17,11 +17,14 @@ CudaQueue to_queue(const Check& check, int device, Address stream);
 
 void bind_cuda_adam(py::module_& m);
 void bind_cuda_eigh_small(py::module_& m);
+void bind_cuda_kth_largest(py::module_& m);
 void bind_cuda_lowrank_adam(py::module_& m);
 void bind_cuda_orthonormalize(py::module_& m);
+void bind_cuda_packed_adamw(py::module_& m);
 void bind_cuda_sample_without_replacement(py::module_& m);
 void bind_cuda_scan(py::module_& m);
 void bind_cuda_sst_adamw(py::module_& m);
 void bind_cuda_svd_small(py::module_& m);
+void bind_cuda_update_mask(py::module_& m);
 
 }  // namespace subkern

@@ -13,10 +13,13 @@ PYBIND11_MODULE(SUBKERN_CUDA_MODULE, m) {
   m.def("call_counts", &subkern::LaunchCounter::counts, "How often each kernel was launched.");
   subkern::bind_cuda_adam(m);
   subkern::bind_cuda_eigh_small(m);
+  subkern::bind_cuda_kth_largest(m);
   subkern::bind_cuda_lowrank_adam(m);
   subkern::bind_cuda_orthonormalize(m);
+  subkern::bind_cuda_packed_adamw(m);
   subkern::bind_cuda_sample_without_replacement(m);
   subkern::bind_cuda_scan(m);
   subkern::bind_cuda_sst_adamw(m);
   subkern::bind_cuda_svd_small(m);
+  subkern::bind_cuda_update_mask(m);
 }

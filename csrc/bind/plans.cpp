@@ -1,11 +1,14 @@
 // subkern._C.plans: functions of subkern._CUDA that note their launches down in
 // place of launching, so that whoever compiles the kernels at run time computes none of it again.
 #include "../cuda/eigh_small_plan.h"
+#include "../cuda/kth_largest_plan.h"
 #include "../cuda/orthonormalize_plan.h"
+#include "../cuda/packed_adamw_plan.h"
 #include "../cuda/sample_without_replacement_plan.h"
 #include "../cuda/scan_plan.h"
 #include "../cuda/sst_adamw_plan.h"
 #include "../cuda/svd_small_plan.h"
+#include "../cuda/update_mask_plan.h"
 #include "bindings.h"
 #include "cuda_bindings.h"
 
@@ -59,6 +62,12 @@ int cuda_eigh_small(const CudaEighSmall& call, const CudaQueue& queue, int64_t* 
   return plan_eigh_small(call, Recorder(queue, launches));
 }
 
+int64_t cuda_kth_largest_workspace() { return select_bytes(1); }
+
+int cuda_kth_largest(const CudaKthLargest& call, const CudaQueue& queue, int64_t* launches) {
+  return plan_kth_largest(call, Recorder(queue, launches));
+}
+
 // A device is known by the bytes of shared memory that a block of it can have.
 int64_t cuda_orthonormalize_workspace(int64_t count, int64_t rows, int64_t cols, int device) {
   return fits_whole(rows, cols, device) ? 0 : split_workspace(count, rows, cols);
@@ -84,6 +93,11 @@ int cuda_orthonormalize_cholesky(const CudaCholesky& call, const CudaQueue& queu
   return plan_cholesky(call, Recorder(queue, launches));
 }
 
+int cuda_packed_adamw(const CudaPacked& call, const CudaPackedOptions& options,
+                      const CudaQueue& queue, int64_t* launches) {
+  return plan_packed_adamw(call, options, Recorder(queue, launches));
+}
+
 int64_t cuda_sample_workspace(int64_t count, int64_t n, int64_t k, bool sorted) {
   return plan_sample_workspace(count, n, k, sorted);
 }
@@ -101,6 +115,12 @@ int cuda_scan(const CudaScan& call, const CudaQueue& queue, int64_t* launches) {
 int cuda_sst_adamw(const CudaSst& call, const CudaSstOptions& options, const CudaQueue& queue,
                    int64_t* launches) {
   return plan_sst(call, options, Recorder(queue, launches));
+}
+
+int64_t cuda_update_mask_workspace(int64_t n) { return plan_update_mask_workspace(n); }
+
+int cuda_update_mask(const CudaUpdateMask& call, const CudaQueue& queue, int64_t* launches) {
+  return plan_update_mask(call, Recorder(queue, launches));
 }
 
 void bind_plans(py::module_& m) {
@@ -131,11 +151,14 @@ void bind_plans(py::module_& m) {
           "forgotten.");
   plans.def("call_counts", &LaunchCounter::counts, "How often each kernel was planned.");
   bind_cuda_eigh_small(plans);
+  bind_cuda_kth_largest(plans);
   bind_cuda_orthonormalize(plans);
+  bind_cuda_packed_adamw(plans);
   bind_cuda_sample_without_replacement(plans);
   bind_cuda_scan(plans);
   bind_cuda_sst_adamw(plans);
   bind_cuda_svd_small(plans);
+  bind_cuda_update_mask(plans);
 }
 
 }  // namespace subkern

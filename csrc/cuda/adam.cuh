@@ -41,20 +41,6 @@ __host__ __device__ inline int64_t scan_chunks(int64_t n) {
   return n > 0 ? (n + chunk - 1) / chunk : 1;
 }
 
-// The tensor whose blocks hold `block`.
-__device__ __forceinline__ int tensor_of(const AdamArguments& a, int32_t block) {
-  int low = 0, high = a.count;
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    if (a.first[middle] <= block) {
-      low = middle;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
-}
-
 // Elements of T before a 16-byte boundary.
 template <class T>
 __device__ __forceinline__ int lead_of(const T* p) {
@@ -64,7 +50,7 @@ __device__ __forceinline__ int lead_of(const T* p) {
 template <class T>
 __global__ void __launch_bounds__(kAdamThreads)
     adam_scan_kernel(const __grid_constant__ AdamArguments a) {
-  const int tensor = tensor_of(a, static_cast<int32_t>(blockIdx.x));
+  const int tensor = owner_of(a, static_cast<int32_t>(blockIdx.x));
   const int32_t chunk = static_cast<int32_t>(blockIdx.x) - a.first[tensor];
   if (chunk == 0 && threadIdx.x == 0) a.counters[tensor] = 0;
   if (!a.scalars.check_finite) return;
@@ -136,7 +122,7 @@ template <class T>
 __global__ void __launch_bounds__(kAdamThreads)
     adam_apply_kernel(const __grid_constant__ AdamArguments a) {
   SK_SHARED(StepFactors, factors, 1);
-  const int tensor = tensor_of(a, static_cast<int32_t>(blockIdx.x));
+  const int tensor = owner_of(a, static_cast<int32_t>(blockIdx.x));
   const int32_t chunk = static_cast<int32_t>(blockIdx.x) - a.first[tensor];
   const int32_t blocks = a.first[tensor + 1] - a.first[tensor];
   const int64_t n = a.numel[tensor];

@@ -74,6 +74,10 @@ __device__ __forceinline__ void load_pack(const bf16* p, float (&x)[8]) {
   split(words.x, x[0], x[1]), split(words.y, x[2], x[3]);
   split(words.z, x[4], x[5]), split(words.w, x[6], x[7]);
 }
+__device__ __forceinline__ void load_pack(const bf16* p, float (&x)[4]) {
+  const uint2 words = *reinterpret_cast<const uint2*>(p);
+  split(words.x, x[0], x[1]), split(words.y, x[2], x[3]);
+}
 __device__ __forceinline__ void store_pack(bf16* p, const float (&x)[8]) {
   *reinterpret_cast<uint4*>(p) =
       make_uint4(join(x[0], x[1]), join(x[2], x[3]), join(x[4], x[5]), join(x[6], x[7]));
@@ -118,6 +122,21 @@ __device__ __forceinline__ double block_sum(double x, double* buffer) {
   }
   __syncthreads();
   return buffer[0];
+}
+
+// The one of `count` owners of blocks whose first is at most `block`: `first` ascends.
+template <class Arguments>
+__device__ __forceinline__ int owner_of(const Arguments& a, int32_t block) {
+  int low = 0, high = a.count;
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    if (a.first[middle] <= block) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
 }
 
 // Called by one thread of each of `blocks` blocks, on a counter that starts at zero: true for the

@@ -34,20 +34,6 @@ struct SstRow {
   int n;
 };
 
-// The entry whose blocks hold `block`.
-__device__ __forceinline__ int entry_of(const SstArguments& a, int32_t block) {
-  int low = 0, high = a.count;
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    if (a.first[middle] <= block) {
-      low = middle;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
-}
-
 template <class T>
 __device__ __forceinline__ SstRow<T> row_of(const SstArguments& a, int entry, int64_t row) {
   const int64_t n = a.length[entry];
@@ -226,7 +212,7 @@ __global__ void __launch_bounds__(kSstThreads)
   SK_SHARED(double, sums, kSstThreads);
   SK_DYNAMIC_SHARED(float, room);
   const int32_t block = static_cast<int32_t>(blockIdx.x);
-  const int entry = entry_of(a, block);
+  const int entry = owner_of(a, block);
   const bool values = a.table[entry] == nullptr;
   const SstRow<T> row = row_of<T>(a, entry, block - a.first[entry]);
   if (threadIdx.x == 0) factors[0] = sst_factors(a.scalars, *a.step[entry], values);

@@ -48,7 +48,7 @@ def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
         ]
         return [*lowrank_adam.cases(quick), *adam.cases(quick), *small]
     first, later = lowrank_adam_gpu.cases(quick, device)
-    small = [case for op in (*LINALG, *SPECTRAL) for case in op.gpu_cases(device)]
+    small = [case for op in (*LINALG, *SPECTRAL, *SPARSE) for case in op.gpu_cases(device)]
     judged = [case for case in small if case.targets]
     shown = [case for case in small if not case.targets]
     return [*first, *judged, *adam.gpu_cases(device), *shown, *later]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from subkern.bench import linalg
 from subkern.bench.accuracy import Error
 from subkern.bench.linalg import ITEMSIZE, SECOND_THREAD
 from subkern.bench.registry import DTYPES, Absent, Case, Setup, Variant
-from subkern.bench.targets import Target
+from subkern.bench.targets import Budget, Target
 from subkern.bench.variants import attempt
 
 OP = "packed_adamw"
@@ -20,21 +20,28 @@ LR, BETAS, EPS, DECAY = 1e-3, (0.9, 0.999), 1e-8, 1e-2
 SPEEDUP = 5.0
 # Of the update, one step from zero moments: in float32 and as bfloat16 stores the weights.
 BOUNDS = {"fp32": 1e-3, "bf16": 0.5}
-LINE = 64  # bytes that memory moves at once
+LINES = {"cpu": 64, "cuda": 32}  # bytes that memory moves at once
+GPU_BUDGET = 40e-6  # seconds on an H100, fp32: 1.6 times its bytes at 3 TB/s
 
 
 class Problem:
     """Weights, a gradient and a random mask, shared; states are each competitor's own."""
 
-    def __init__(self, shape: tuple[int, int], density: float, dtype: str) -> None:
+    def __init__(
+        self, shape: tuple[int, int], density: float, dtype: str, where: str = "cpu"
+    ) -> None:
         generator = torch.Generator().manual_seed(sum(shape))
         self.weight, self.grad = (
-            (scale * torch.randn(shape, generator=generator)).to(DTYPES[dtype])
+            (scale * torch.randn(shape, generator=generator)).to(where, DTYPES[dtype])
             for scale in (0.02, 1e-2)
         )
-        self.mask = torch.rand(shape, generator=generator) < density
+        self.mask = (torch.rand(shape, generator=generator) < density).to(where)
         self.at = self.mask.flatten().nonzero()[:, 0]
         self.dtype = dtype
+
+    def state(self) -> Tensor:
+        """Zeros, one for each listed entry."""
+        return torch.zeros(self.at.shape, device=self.at.device)
 
     def truth(self, steps: int) -> Tensor:
         """The weights after so many steps on the same gradient, in float64."""
@@ -53,8 +60,8 @@ class Ours:
     def __init__(self, problem: Problem, backend: str, own: bool = False) -> None:
         self.problem, self.backend, self.steps = problem, backend, 0
         self.w = problem.weight.clone()
-        self.m, self.v = torch.zeros(problem.at.shape), torch.zeros(problem.at.shape)
-        self.t = torch.zeros(problem.at.shape if own else ())
+        self.m, self.v = problem.state(), problem.state()
+        self.t = problem.state() if own else torch.zeros((), device=problem.at.device)
 
     def __call__(self) -> Self:
         """One step."""
@@ -75,7 +82,7 @@ class Masked:
     def __init__(self, problem: Problem) -> None:
         self.problem, self.steps = problem, 0
         self.w = problem.weight.clone()
-        self.m, self.v = torch.zeros(problem.at.shape), torch.zeros(problem.at.shape)
+        self.m, self.v = problem.state(), problem.state()
 
     def __call__(self) -> Self:
         """One step."""
@@ -129,12 +136,12 @@ def errors(problem: Problem, state: Ours | Masked | Restored) -> list[Error]:
     ]
 
 
-def setup(shape: tuple[int, int], density: float, dtype: str, quick: bool) -> Setup:
+def setup(shape: tuple[int, int], density: float, dtype: str, where: str, quick: bool) -> Setup:
     """Ours with one and with many step counts, masked, and dense with the rest put back."""
     del quick
-    problem = Problem(shape, density, dtype)
-    small = Problem((4, 5), 0.5, dtype)
-    backend, why = linalg.serving(lambda backend: Ours(small, backend)(), "cpu")
+    problem = Problem(shape, density, dtype, where)
+    small = Problem((4, 5), 0.5, dtype, where)
+    backend, why = linalg.serving(lambda backend: Ours(small, backend)(), where)
     kinds: dict[str, Callable[[], Ours | Masked | Restored]] = {
         "subkern": partial(Ours, problem, backend),
         "own-counts": partial(Ours, problem, backend, own=True),
@@ -142,47 +149,56 @@ def setup(shape: tuple[int, int], density: float, dtype: str, quick: bool) -> Se
         "restored": partial(Restored, problem),
     }
 
-    def variant(name: str, kind: str, threads: int) -> Variant:
+    def variant(name: str, kind: str, **more: Any) -> Variant:
         ours = kind in ("subkern", "own-counts")
         return linalg.competitor(
-            name, kinds[kind](), partial(errors, problem), held=ours, threads=threads,
-            backend=backend if ours else "torch", note=why if ours else "",
+            name, kinds[kind](), partial(errors, problem), held=ours, capturable=ours,
+            backend=backend if ours else "torch", note=why if ours else "", **more,
         )  # fmt: skip
 
+    counts: dict[str, dict[str, Any]] = {"": {"threads": 1}, "-2": {"threads": 2}}
+    if torch.device(where).type != "cpu":
+        counts = {"": {}}
     made: dict[str, Callable[[], Variant | Absent]] = {
-        name: partial(variant, name, kind, threads)
-        for threads, end in ((1, ""), (2, "-2"))
+        kind + end: partial(variant, kind + end, kind, **more)
+        for end, more in counts.items()
         for kind in kinds
-        for name in [kind + end]
     }
     return Setup(list(attempt(made)))
 
 
-def cost(shape: tuple[int, int], density: float, dtype: str) -> int:
+def cost(shape: tuple[int, int], density: float, dtype: str, where: str = "cpu") -> int:
     """Bytes: indices and moments of the listed entries; W twice and G, by the lines they touch."""
     n, size = shape[0] * shape[1], ITEMSIZE[dtype]
-    touched = 1 - (1 - density) ** (LINE // size)
+    touched = 1 - (1 - density) ** (LINES[torch.device(where).type] // size)
     return round(density * n * (8 + 4 * 4) + 3 * n * size * touched)
 
 
-def _case(dtype: str) -> Case:
+def _case(dtype: str, where: str, bounds: tuple[Target | Budget, ...]) -> Case:
     m, n = SHAPE
     return Case(
         name=f"{OP}-{m}x{n}-d{round(100 * DENSITY)}-{dtype}",
         op=OP,
         shape=f"{m}x{n}",
         dtype=dtype,
-        setup=partial(setup, SHAPE, DENSITY, dtype),
-        bytes=cost(SHAPE, DENSITY, dtype),
+        setup=partial(setup, SHAPE, DENSITY, dtype, where),
+        bytes=cost(SHAPE, DENSITY, dtype, where),
         flops=0,
-        targets=(
-            Target("step", "masked", "speedup", SPEEDUP),
-            Target("step", "restored", "speedup", 1.0),
-            Target("step", "subkern", "speedup", SECOND_THREAD, variant="subkern-2"),
-        ),
+        targets=bounds,
     )
 
 
 def cases() -> list[Case]:
     """A tenth of 8 million weights."""
-    return [_case(dtype) for dtype in ITEMSIZE]
+    bounds = (
+        Target("step", "masked", "speedup", SPEEDUP),
+        Target("step", "restored", "speedup", 1.0),
+        Target("step", "subkern", "speedup", SECOND_THREAD, variant="subkern-2"),
+    )
+    return [_case(dtype, "cpu", bounds) for dtype in ITEMSIZE]
+
+
+def gpu_cases(where: str = "cuda") -> list[Case]:
+    """The same on a GPU; float32 has a budget."""
+    budgets = {"fp32": (Budget("step", GPU_BUDGET),)}
+    return [_case(dtype, where, budgets.get(dtype, ())) for dtype in ITEMSIZE]

@@ -94,7 +94,8 @@ def packed_adamw_(
             any order; ascending ones are fastest. No index may be out of range or listed twice: the
             CPU refuses the call before anything is written. An accelerator reads nothing back:
             there, of an entry listed twice, one of the results is kept, each with its own m and v,
-            and what an index out of range does is left to torch's own indexing.
+            and an index out of range is left to torch's own indexing by the reference, while
+            backend "cuda" reads and writes nothing there.
         exp_avgs: m, (k,) float32 or the dtype of ``params``; modified in place.
         exp_avg_sqs: v, like ``exp_avgs``; modified in place.
         steps: float32, t before this step: 0-dim for all entries of a parameter, or (k,), one for
@@ -111,7 +112,7 @@ def packed_adamw_(
             (CPU), or written memory that overlaps.
         BackendUnavailableError: the forced backend cannot serve the call.
 
-    Backends: reference (any device, dtype), cpu (float32, bfloat16, moments in float32).
+    Backends: reference (any device, dtype), cpu and cuda (float32, bfloat16, moments in float32).
 
     Example:
         >>> import torch

@@ -78,7 +78,7 @@ def update_mask(
         ValueError: shapes or devices differ, or n_swap is more than can be swapped.
         BackendUnavailableError: no backend can serve the call, or the one asked for cannot.
 
-    Backends: reference (any device, dtype), cpu (float32, bfloat16).
+    Backends: reference (any device, dtype), cpu and cuda (float32, bfloat16).
 
     Example:
         >>> import torch, subkern

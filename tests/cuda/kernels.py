@@ -73,10 +73,24 @@ KERNELS = {
         *("sample_without_replacement.cuh", _ELEMENTS, 512, 64, 9 << 10),
         *("ops/test_sample_without_replacement.py::test_schedules", 1024),
     ),
+    "packed_adamw_kernel": Kernel(
+        *("packed_adamw.cuh", _BOTH_WIDTHS, 256, 64, 16),
+        *("test_cuda_packed_adamw.py::test_runs", 1024),
+    ),
     "scan_kernel": Kernel("scan.cuh", _ELEMENTS, 256, 64, 3 << 10, "ops/test_scan.py::test_values"),
     "sst_adamw_kernel": Kernel(
         *("sst_adamw.cuh", _BOTH_WIDTHS, 256, 64, 3 << 10),
         *("test_cuda_sst_adamw.py::test_one_launch_for_all", 1024),
+    ),
+    "select_kernel": Kernel(
+        *("kth_largest.cuh", _BOTH_WIDTHS, 512, 64, 33 << 10),
+        *("test_cuda_select.py::test_numbers_of_many_blocks", 1024),
+    ),
+    "swap_count_kernel": Kernel(
+        *("update_mask.cuh", _ELEMENTS, 512, 64, 16, "test_cuda_select.py::test_swaps", 1024)
+    ),
+    "swap_kernel": Kernel(
+        *("update_mask.cuh", _ELEMENTS, 512, 64, 128, "test_cuda_select.py::test_swaps", 1024)
     ),
     # A matrix in registers: ten warps keep the shuffle unit of a multiprocessor busy.
     "svd_small_kernel": Kernel("svd_small.cuh", _LANES, 32, 168, 4480, _SVD, 320),

@@ -4,13 +4,16 @@
 #include <utility>
 
 #include "eigh_small.cuh"
+#include "kth_largest.cuh"
 #include "orthonormalize.cuh"
 #include "orthonormalize_rows.cuh"
 #include "orthonormalize_split.cuh"
+#include "packed_adamw.cuh"
 #include "sample_without_replacement.cuh"
 #include "sst_adamw.cuh"
 #include "svd_small.cuh"
 #include "svd_small_block.cuh"
+#include "update_mask.cuh"
 
 namespace {
 
@@ -47,9 +50,14 @@ extern "C" __attribute__((visibility("default"))) const char* raw_launch(const c
   const std::string wanted = name;
   const Call& call = *given;
   KERNEL(eigh_small_kernel<float, 8>);
+  KERNEL(packed_adamw_kernel<float, true>);
   KERNEL(sample_kernel<float>);
+  KERNEL(select_kernel<float, false>);
+  KERNEL(select_kernel<float, true>);
   KERNEL(sst_adamw_kernel<float, true>);
   KERNEL(svd_small_kernel<float, 8>);
+  KERNEL(swap_count_kernel<float>);
+  KERNEL(swap_kernel<float>);
   KERNEL(svd_small_block_kernel<float>);
   KERNEL(orthonormalize_kernel<8>);
   KERNEL(orthonormalize_slice_kernel<8>);

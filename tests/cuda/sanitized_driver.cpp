@@ -7,11 +7,14 @@
 
 #include "subkern/cuda/adam.h"
 #include "subkern/cuda/eigh_small.h"
+#include "subkern/cuda/kth_largest.h"
 #include "subkern/cuda/lowrank_adam.h"
 #include "subkern/cuda/orthonormalize.h"
+#include "subkern/cuda/packed_adamw.h"
 #include "subkern/cuda/sample_without_replacement.h"
 #include "subkern/cuda/sst_adamw.h"
 #include "subkern/cuda/svd_small.h"
+#include "subkern/cuda/update_mask.h"
 
 extern "C" void sk_emu_set_seed(uint64_t seed);
 
@@ -214,6 +217,70 @@ int64_t run_sst(int64_t rows, int64_t n, Dtype dtype, int offset) {
   return launches;
 }
 
+// Of both parameters every other element is listed, and an index outside on either side.
+int64_t run_packed(Dtype dtype, bool wide, bool packed, bool own, int offset) {
+  const int64_t item = dtype == kFloat32 ? 4 : 2, size = wide ? 8 : 4;
+  const int64_t numel[] = {2303, 5}, listed[] = {1151, 2};
+  const unsigned char flags[] = {packed, packed}, owns[] = {own, own};
+  std::vector<Buffer> kept;
+  std::vector<void*> W;
+  std::vector<const void*> G, indices;
+  std::vector<float*> M, V, step;
+  const auto keep = [&](int64_t bytes, int64_t in_front) -> const Buffer& {
+    kept.emplace_back(bytes, in_front);
+    return kept.back();
+  };
+  for (const int p : {0, 1}) {
+    const int64_t n = listed[p];
+    W.push_back(keep(numel[p] * item, offset * item).at<void>());
+    G.push_back(keep((packed ? n : numel[p]) * item, offset * item).at<void>());
+    M.push_back(keep(n * 4, offset * 4).at<float>());
+    V.push_back(keep(n * 4, offset * 4).at<float>());
+    step.push_back(keep(own ? n * 4 : 4, offset * 4).at<float>());
+    const Buffer& at = keep(n * size, offset * size);
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t index = i == 0 ? -1 : i == 1 ? numel[p] : 2 * i;
+      if (wide) {
+        at.at<int64_t>()[i] = index;
+      } else {
+        at.at<int32_t>()[i] = static_cast<int32_t>(index);
+      }
+    }
+    indices.push_back(at.at<void>());
+  }
+  const Buffer counters(2 * 4, 0, 0.0f);
+  int64_t launches = 0;
+  expect(cuda_packed_adamw({{2, W.data(), G.data(), indices.data(), M.data(), V.data(), step.data(),
+                             numel, listed, flags, owns, dtype, wide},
+                            counters.at<int32_t>()},
+                           {0.1, nullptr, 0.9, 0.99, 1e-6, 0.1}, {0, nullptr}, &launches));
+  return launches;
+}
+
+int64_t run_kth(int64_t n, int64_t k, Dtype dtype, int offset) {
+  const Buffer x = matrices(1, n, dtype, offset), value(4), above(8), equal(8);
+  const Buffer scratch(cuda_kth_largest_workspace(), 0, 0.0f);
+  int64_t launches = 0;
+  expect(cuda_kth_largest({x.at<void>(), dtype, n, k, true, value.at<void>(), above.at<int64_t>(),
+                           equal.at<int64_t>(), scratch.at<void>()},
+                          {0, nullptr}, &launches));
+  return launches;
+}
+
+// Few are inside: more are asked for than there are.
+int64_t run_swap(int64_t n, int64_t swaps, Dtype dtype, int offset) {
+  const Buffer remove = matrices(1, n, dtype, offset), add = matrices(1, n, dtype, offset);
+  const Buffer mask(n, offset, 0.0f), updated(n, offset), removed(swaps * 8), added(swaps * 8);
+  for (int64_t i = 0; i < n; i += 100) mask.at<uint8_t>()[i] = 1;
+  const Buffer scratch(cuda_update_mask_workspace(n), 0, 0.0f);
+  int64_t launches = 0;
+  expect(cuda_update_mask(
+      {remove.at<void>(), add.at<void>(), dtype, mask.at<uint8_t>(), n, swaps,
+       updated.at<uint8_t>(), removed.at<int64_t>(), added.at<int64_t>(), scratch.at<void>()},
+      {0, nullptr}, &launches));
+  return launches;
+}
+
 }  // namespace
 
 int main() {
@@ -255,6 +322,11 @@ int main() {
       }
       launches += run_sst(3, 5, dtype, offset) + run_sst(2, 1032, dtype, 0);
       launches += run_sst(1, 12000, dtype, offset);
+      launches += run_kth(8205, 700, dtype, offset) + run_kth(4097, 1, dtype, offset);
+      launches += run_swap(8205, 700, dtype, offset) + run_swap(4097, 2, dtype, offset);
+      for (const bool own : {true, false}) {
+        launches += run_packed(dtype, own, !own, own, 0) + run_packed(dtype, !own, !own, own, 1);
+      }
     }
   }
   std::printf("%lld\n", static_cast<long long>(launches));

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import fake_cupy
 import orthonormalize_cases
+import packed_adamw_cases
 import pytest
+import select_cases
 import sst_adamw_cases
 import torch
 from conftest import Kernels
@@ -63,10 +65,29 @@ def sst(kernels):
     return written
 
 
+def packed(kernels):
+    call, written = packed_adamw_cases.prepared(kernels)
+    kernels.module.packed_adamw(**call)
+    return written
+
+
+def kth(kernels):
+    return select_cases.kth(kernels, select_cases.numbers(8200, "hard", torch.float32), 900)
+
+
+def swap(kernels):
+    return select_cases.swap(
+        kernels, *select_cases.problem(8200, 0.3, "few", torch.float32), count=90
+    )
+
+
 CALLS = {
     "svd 7x5": (lambda kernels: svd(kernels, matrices(9, 7, 5)), 1),
     "svd 35x40": (lambda kernels: svd(kernels, matrices(2, 35, 40)), 1),
     "eigh 6": (lambda kernels: eigh(kernels, (X := matrices(5, 6, 6)).mT @ X), 1),
+    "kth of 8200": (lambda kernels: kth(kernels), 3),
+    "swap of 8200": (lambda kernels: swap(kernels), 5),
+    "packed 9 of 20": (lambda kernels: packed(kernels), 1),
     "sst 4x20": (lambda kernels: sst(kernels), 1),
     "sample 9": (lambda kernels: sample(kernels), 1),
     "orthonormalize 70x5": (
@@ -155,6 +176,14 @@ def planned():
         call |= dict(sampled=[8], rows=[1], table_rows=[1], dtype=dtype, counters=8, **where)
         for length in (9, 12000):
             plans.sst_adamw(length=[length], **call, **sst_adamw_cases.OPTIONS)
+        call = dict(x=8, dtype=dtype, n=9, k=2, magnitude=False, value=8, above=8, equal=8, **where)
+        plans.kth_largest(**call, scratch=8, scratch_bytes=1 << 20)
+        call = dict(score_remove=8, score_add=8, mask=8, new_mask=8, removed=8, added=8, **where)
+        plans.update_mask(**call, dtype=dtype, n=9000, n_swap=2, scratch=8, scratch_bytes=1 << 20)
+        call = dict(W=[8], G=[8], indices=[8], exp_avg=[8], exp_avg_sq=[8], step=[8], numel=[9])
+        call |= dict(listed=[2], packed=[0], per_entry=[0], w_dtype=dtype, counters=8, **where)
+        for wide in (True, False):
+            plans.packed_adamw(wide=wide, **call, **packed_adamw_cases.OPTIONS)
     call = dict(G=1, wanted=1, threshold=0.0, count=1, cols=4, R=1, good=1, **where)
     plans.orthonormalize_cholesky(**call)
     return {(header, name) for header, name, *_ in launches.take()}

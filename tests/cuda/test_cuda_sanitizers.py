@@ -8,8 +8,10 @@ from sktest import emulated_cuda, emulation
 DRIVER = Path(__file__).parent / "sanitized_driver.cpp"
 # Two seeds, two dtypes: adam 6 x 2 launches and 2 x 2 for one tensor too many; moments 8 x 5;
 # 5 x 2 square decompositions, 4 x 3 tall or wide ones and one of 35 columns; 2 x 2 samples;
-# 3 spectral steps.
-LAUNCHES = 2 * 2 * (6 * 2 + 2 * 2 + 8 * 5 + 5 * 2 + 4 * 3 + 1 + 2 * 2 + 3)
+# 3 spectral steps and 2 x 2 packed ones.
+LAUNCHES = 2 * 2 * (6 * 2 + 2 * 2 + 8 * 5 + 5 * 2 + 4 * 3 + 1 + 2 * 2 + 3 + 2 * 2)
+# Selections and swaps, of many blocks in float32 and in bfloat16, and of one block in both.
+LAUNCHES += 2 * ((3 + 5) + (2 + 4) + 2 * (1 + 2))
 
 
 def test_driver_is_clean():

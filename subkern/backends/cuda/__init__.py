@@ -3,23 +3,29 @@
 from subkern.backends.cuda import (
     adam,
     eigh_small,
+    kth_largest,
     lowrank_adam,
     orthonormalize,
+    packed_adamw,
     rawmodule,
     sample_without_replacement,
     scan,
     sst_adamw,
     svd_small,
+    update_mask,
 )
 
 __all__ = [
     "adam",
     "eigh_small",
+    "kth_largest",
     "lowrank_adam",
     "orthonormalize",
+    "packed_adamw",
     "rawmodule",
     "sample_without_replacement",
     "scan",
     "sst_adamw",
     "svd_small",
+    "update_mask",
 ]

@@ -27,13 +27,16 @@ PACKAGE = Path(__file__).resolve().parents[2]
 FOLDERS = (PACKAGE / "cuda_sources", PACKAGE.parent / "csrc" / "cuda")  # installed, in a checkout
 PLANNED = (
     "eigh_small",
+    "kth_largest",
     "orthonormalize",
     "orthonormalize_cholesky",
     "orthonormalize_repair",
+    "packed_adamw",
     "sample_without_replacement",
     "scan",
     "sst_adamw",
     "svd_small",
+    "update_mask",
 )
 ALWAYS_SHARED = 48 << 10  # bytes that a launch needs not ask for
 
@@ -117,8 +120,8 @@ class RawModule(ModuleType):
         self._plans = native.module("_C").plans
         for name in PLANNED:
             setattr(self, name, functools.partial(self._run, getattr(self._plans, name)))
-        self.scan_workspace = self._plans.scan_workspace
-        self.sample_without_replacement_workspace = self._plans.sample_without_replacement_workspace
+        for name in ("kth_largest", "sample_without_replacement", "scan", "update_mask"):
+            setattr(self, f"{name}_workspace", getattr(self._plans, f"{name}_workspace"))
 
     def device_count(self) -> int:
         """CUDA devices that torch sees."""

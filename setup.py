@@ -41,7 +41,11 @@ def find_cmake() -> str:
 
 
 CUDA_ARCHS = "80-real;90"  # machine code for both, and PTX of the newer for what comes after
-CUDA_PROBE = "__global__ void probe() {}\nvoid launch() { probe<<<1, 1>>>(); }\n"
+# Kernels have arguments above 4 KB, which CUDA takes since 12.1.
+CUDA_PROBE = """struct Large { char bytes[32000]; };
+__global__ void probe(const __grid_constant__ Large) {}
+void launch() { probe<<<1, 1>>>(Large()); }
+"""
 
 
 def find_nvcc() -> str | None:

@@ -78,8 +78,8 @@ def loss_of(model, windows):
     return functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
 
 
-def run(method, seed, steps=STEPS):
-    """Held-out perplexity after training."""
+def run(method, seed, steps=STEPS, watch=None):
+    """Held-out perplexity after training; ``watch(model, step)`` sees the model at 0 and after."""
     train, held_out, vocabulary = load()
     torch.manual_seed(seed)
     model = ByteModel(vocabulary)
@@ -87,12 +87,15 @@ def run(method, seed, steps=STEPS):
     optimizer = runs.prepare(method, model, RANK, lr=PEAK, seed=seed, **options)
     place = torch.Generator().manual_seed(seed)
     offsets = torch.arange(CONTEXT + 1)
+    after = None if watch is None else lambda step: watch(model, step + 1)
+    if watch is not None:
+        watch(model, 0)
 
     def loss(step):
         starts = torch.randint(len(train) - CONTEXT, (BATCH, 1), generator=place)
         return loss_of(model, train[starts + offsets])
 
-    runs.train(optimizer, loss, steps=steps, warmup=WARMUP)
+    runs.train(optimizer, loss, steps=steps, warmup=WARMUP, after=after)
     with torch.no_grad():
         windows = held_out.unfold(0, CONTEXT + 1, CONTEXT)
         return math.exp(loss_of(model, windows))

@@ -34,8 +34,8 @@ def prepare(method, model, rank, *, lr, seed, restarts=None, **options):
     return LoRAAdamW(model, lr=lr, factor=LORA, restarts=restarts, weight_decay=0.0)
 
 
-def train(optimizer, loss, *, steps, warmup):
-    """Take steps on ``loss(step)``; a linear warm-up, then a cosine to zero."""
+def train(optimizer, loss, *, steps, warmup, after=None):
+    """Take steps on ``loss(step)``, call ``after(step)``; a warm-up, then a cosine to zero."""
 
     def rate(step):
         if step < warmup:
@@ -48,28 +48,30 @@ def train(optimizer, loss, *, steps, warmup):
         loss(step).backward()
         optimizer.step()
         schedule.step()
+        if after is not None:
+            after(step)
 
 
-def _timed(run, method, seed):
+def _timed(run, task):
     torch.set_num_threads(1)  # of one run each; threads would wait for each other
     start = time.perf_counter()
-    return run(method, seed), time.perf_counter() - start
+    return run(*task), time.perf_counter() - start
 
 
-def _each(run, tasks, jobs):
-    """Tasks with their results and times, as they end; in so many processes."""
+def each(run, tasks, jobs):
+    """Yield tasks with ``run(*task)`` and its seconds, as they end; in so many processes."""
     if jobs == 1:
-        yield from ((task, _timed(run, *task)) for task in tasks)
+        yield from ((task, *_timed(run, task)) for task in tasks)
         return
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        futures = {pool.submit(_timed, run, *task): task for task in tasks}
-        yield from ((futures[done], done.result()) for done in as_completed(futures))
+        futures = {pool.submit(_timed, run, task): task for task in tasks}
+        yield from ((futures[done], *done.result()) for done in as_completed(futures))
 
 
 def compare(methods, run, seeds, unit, jobs):
     """Seed -> method -> ``run(method, seed)``; prints a line for each."""
     tasks, found = [(method, seed) for seed in seeds for method in methods], {}
-    for (method, seed), (result, took) in _each(run, tasks, jobs):
+    for (method, seed), result, took in each(run, tasks, jobs):
         found[method, seed] = result
         print(f"seed {seed}  {method:6s}  {unit} {result:7.3f}  {took:5.1f} s", flush=True)
     return {seed: {method: found[method, seed] for method in methods} for seed in seeds}

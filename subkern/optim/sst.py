@@ -75,7 +75,7 @@ class SSTAdamW(torch.optim.Optimizer):
         TypeError: a parameter or argument of the wrong kind.
         ValueError: a value out of range, a layer whose parameters are missing or in two groups.
 
-    Backends: reference, cpu.
+    Backends: reference, cpu, cuda.
 
     Example:
         >>> import torch, subkern

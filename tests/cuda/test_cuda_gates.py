@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from kernels import ARCHS, KERNELS, MOST_SHARED
-from sktest import required
+from sktest import assembler, required
 
 ROOT = Path(__file__).resolve().parents[2]
 REGISTER_FILE = 65536  # of a multiprocessor
@@ -37,21 +35,7 @@ def resources(nvcc: str, arch: str) -> dict[str, list[dict[str, int]]]:
     """What ptxas reports for every instance that the launchers build, by kernel."""
     found: dict[str, list[dict[str, int]]] = {name: [] for name in KERNELS}
     for source in sorted((ROOT / "csrc/cuda").glob("*.cu")):
-        command = [
-            nvcc,
-            "-std=c++17",
-            f"-arch=sm_{arch}",
-            "-cubin",
-            "-Xptxas",
-            "-v",
-            "-o",
-            os.devnull,
-        ]
-        command += [f"-I{ROOT / 'csrc/include'}", str(source)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "warning" not in done.stderr, done.stderr
-        for entry in REPORT.finditer(done.stderr):
+        for entry in REPORT.finditer(assembler.report(nvcc, source, arch)):
             shared = re.search(r"(\d+) bytes smem", entry["rest"])
             numbers = {k: int(entry[k]) for k in ("stack", "stores", "loads", "registers")}
             numbers["shared"] = int(shared[1]) if shared else 0

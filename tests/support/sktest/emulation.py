@@ -73,7 +73,8 @@ def cache_folder() -> Path:
     return folder
 
 
-def _digest(*parts: str | bytes) -> str:
+def digest(*parts: str | bytes) -> str:
+    """A name for these contents."""
     whole = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -82,7 +83,7 @@ def _digest(*parts: str | bytes) -> str:
 
 
 @contextlib.contextmanager
-def _alone(name: str) -> Iterator[None]:
+def alone(name: str) -> Iterator[None]:
     """One process at a time builds what has this name; the next one finds it done."""
     with open(cache_folder() / f".{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -126,18 +127,18 @@ def build(
     places = {*(source.parent for source in paths), *(CSRC / folder for folder in HEADERS)}
     headers = {path for place in places for path in place.rglob("*") if path.suffix in SUFFIXES}
     texts = [part for path in sorted(headers) for part in (str(path), path.read_bytes())]
-    common = _digest(_compiler(), *flags, *map(str, folders), *texts)
+    common = digest(_compiler(), *flags, *map(str, folders), *texts)
     cache = cache_folder()
 
     def compiled(source: Path) -> Path:
-        target = cache / f"{_digest(common, str(source), source.read_bytes())}.o"
+        target = cache / f"{digest(common, str(source), source.read_bytes())}.o"
         includes = [f"-I{folder}" for folder in folders]
         return _make(target, ["g++", *flags, *includes, "-x", "c++", "-c", source])
 
-    with _alone(name):
+    with alone(name):
         with ThreadPoolExecutor(JOBS) as pool:
             objects = list(pool.map(compiled, paths))
-        folder = cache / _digest(*map(str, objects))
+        folder = cache / digest(*map(str, objects))
         if sanitize is not None:
             return _make(folder / name, ["g++", *flags, *objects])
         suffix = sysconfig.get_config_var("EXT_SUFFIX")

@@ -7,9 +7,9 @@ from sktest.fake_cuda import FakeCuda
 from subkern.bench import (
     eigh_small,
     gram,
-    linalg_table,
     orthonormalize,
     polar,
+    ratio_table,
     rsvd,
     sample_without_replacement,
     svd_small,
@@ -262,19 +262,19 @@ def test_the_readme_table_of_made_up_rows():
     )  # fmt: skip
     found, machine = _rows(case)
     records = as_text(found.values(), machine)
-    head, _, line = linalg_table.lines_of(records)
+    head, _, line = ratio_table.lines_of(records)
     assert head.startswith("| case | ours, ms | error | baseline |")
     assert line == (
         "| `orthonormalize` 64x8 b9 fp32 | 1 | 0.1 | linalg-qr | 1 | 0.1 | 1.00x | 3x NOT MET | "
         "1.00x |"
     )
-    assert "Targets: 0 met, 2 missed." in linalg_table.summary(records)
+    assert "Targets: 0 met, 2 missed." in ratio_table.summary(records)
 
 
 def test_the_readme_table_has_a_line_for_the_iterations_that_match():
     made = topk_subspace.gpu_cases("cpu", [(48, 80, 8, 0.1, None)], [])
     found, machine = _rows(made[0])
-    lines = linalg_table.lines_of(as_text(found.values(), machine))
+    lines = ratio_table.lines_of(as_text(found.values(), machine))
     (one,) = [line for line in lines if "| svd-lowrank |" in line and "iterations" not in line]
     (more,) = [line for line in lines if "| svd-lowrank |" in line and "iterations" in line]
     # The floor is judged where the energy is no less.
@@ -291,11 +291,15 @@ def test_the_table_is_written_between_its_markers(tmp_path, capsys):
     write_csv(tmp_path / "a.csv", list(found.values()), machine)
     page = tmp_path / "page.md"
     page.write_text("x\n<!-- bench: linalg -->\nold\n<!-- end -->\ny\n")
-    assert linalg_table.main([str(tmp_path / "a.csv"), "--write", str(page)]) == 0
+    assert ratio_table.main([str(tmp_path / "a.csv"), "--write", str(page)]) == 0
     text = page.read_text()
     assert "old" not in text
     assert "`orthonormalize` 20x4 b3 fp32" in text
     assert text.endswith("<!-- end -->\ny\n")
+    page.write_text("<!-- bench: steps -->\n<!-- end -->\n")
+    write = ["--section", "steps", "--write", str(page)]
+    assert ratio_table.main([str(tmp_path / "a.csv"), *write]) == 0
+    assert "`orthonormalize` 20x4 b3 fp32" in page.read_text()
     page.write_text("no markers")
-    assert linalg_table.main([str(tmp_path / "a.csv"), "--write", str(page)]) == 1
+    assert ratio_table.main([str(tmp_path / "a.csv"), "--write", str(page)]) == 1
     assert "must have a section" in capsys.readouterr().err

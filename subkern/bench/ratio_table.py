@@ -1,6 +1,6 @@
-"""The README's table of the linear algebra ops, from the benchmark's CSV file.
+"""The README's tables of ops against baselines, from the benchmark's CSV file.
 
-python -m subkern.bench.linalg_table FILE.csv [--write README.md]
+python -m subkern.bench.ratio_table FILE.csv [--write README.md] [--section linalg]
 """
 
 import argparse
@@ -12,7 +12,7 @@ from subkern.bench import pages
 from subkern.bench.report import read_csv
 from subkern.bench.targets import count
 
-MARKER = "bench: linalg"
+SECTIONS = ("linalg", "steps")  # of the page, as bench: linalg
 Record = Mapping[str, str]
 # One call of ours, and as many iterations as capture what torch.svd_lowrank does.
 OURS, SECOND = ("subkern", "subkern-matched"), "subkern-2"
@@ -101,19 +101,20 @@ def summary(records: Sequence[Record]) -> str:
 def main(argv: Sequence[str]) -> int:
     """Print the table, or write it into a page."""
     parser = argparse.ArgumentParser(
-        prog="python -m subkern.bench.linalg_table", description=__doc__.partition("\n")[0]
+        prog="python -m subkern.bench.ratio_table", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("csv", type=Path)
     parser.add_argument("--write", type=Path, metavar="PAGE", help="page with the table's section")
+    parser.add_argument("--section", choices=SECTIONS, default=SECTIONS[0], help="%(default)s")
     options = parser.parse_args(argv)
     try:
         records = read_csv(options.csv)
         lines = [*lines_of(records), "", summary(records)]
         if options.write:
             page = options.write.read_text()
-            options.write.write_text(pages.replaced(page, MARKER, lines))
+            options.write.write_text(pages.replaced(page, f"bench: {options.section}", lines))
     except (OSError, ValueError, IndexError) as error:
-        print(f"linalg_table: {error}", file=sys.stderr)
+        print(f"ratio_table: {error}", file=sys.stderr)
         return 1
     print("\n".join(lines))
     return 0

@@ -24,7 +24,7 @@ CudaMatrices to_matrices(const Check& check, Address Y, int dtype, std::int64_t 
       col_stride};
 }
 
-std::int64_t workspace(std::int64_t count, std::int64_t rows, std::int64_t cols, int device) {
+std::int64_t orthonormalize_bytes(std::int64_t count, std::int64_t rows, std::int64_t cols, int device) {
   const Check check("orthonormalize_workspace");
   check.size("count", count);
   check.elements("rows", rows, "cols", cols);
@@ -42,7 +42,7 @@ void orthonormalize(Address Y, int dtype, std::int64_t count, std::int64_t rows,
   const CudaMatrices matrices =
       to_matrices(check, Y, dtype, count, rows, cols, matrix_stride, row_stride, col_stride);
   const CudaQueue queue = to_queue(check, device, stream);
-  const std::int64_t needed = workspace(count, rows, cols, device);
+  const std::int64_t needed = orthonormalize_bytes(count, rows, cols, device);
   if (scratch_bytes < needed) {
     check.fail("scratch_bytes", "be at least " + std::to_string(needed),
                std::to_string(scratch_bytes));
@@ -125,7 +125,7 @@ void cholesky(Address G, Address wanted, double threshold, std::int64_t count, s
 
 void bind_cuda_orthonormalize(py::module_& m) {
   using py::arg;
-  m.def("orthonormalize_workspace", &workspace, py::kw_only(), arg("count"), arg("rows"),
+  m.def("orthonormalize_workspace", &orthonormalize_bytes, py::kw_only(), arg("count"), arg("rows"),
         arg("cols"), arg("device"), "Bytes of scratch that orthonormalize needs.");
   m.def("orthonormalize", &orthonormalize, py::kw_only(), arg("Y"), arg("dtype"), arg("count"),
         arg("rows"), arg("cols"), arg("matrix_stride"), arg("row_stride"), arg("col_stride"),

@@ -8,7 +8,7 @@ namespace {
 
 LaunchCounter sample_launches("sample_without_replacement");
 
-std::int64_t workspace_bytes(std::int64_t count, std::int64_t n, std::int64_t k, bool sorted) {
+std::int64_t sample_bytes(std::int64_t count, std::int64_t n, std::int64_t k, bool sorted) {
   check_sample_sizes(Check("sample_without_replacement_workspace"), count, n, k);
   return cuda_sample_workspace(count, n, k, sorted);
 }
@@ -63,7 +63,7 @@ void sample(Address weights, int dtype, std::int64_t count, std::int64_t n, std:
 
 void bind_cuda_sample_without_replacement(py::module_& m) {
   using py::arg;
-  m.def("sample_without_replacement_workspace", &workspace_bytes, py::kw_only(), arg("count"),
+  m.def("sample_without_replacement_workspace", &sample_bytes, py::kw_only(), arg("count"),
         arg("n"), arg("k"), arg("sorted"),
         "Bytes of scratch that sample_without_replacement needs.");
   m.def("sample_without_replacement", &sample, py::kw_only(), arg("weights"), arg("dtype"),

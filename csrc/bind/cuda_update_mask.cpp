@@ -12,7 +12,7 @@ void check_count(const Check& check, std::int64_t n) {
   if (n < 1 || n >= kCudaSelectMost) check.fail("n", "be in [1, 2^40)", std::to_string(n));
 }
 
-std::int64_t workspace(std::int64_t n) {
+std::int64_t update_mask_bytes(std::int64_t n) {
   check_count(Check("update_mask_workspace"), n);
   return cuda_update_mask_workspace(n);
 }
@@ -55,7 +55,7 @@ void update_mask(Address score_remove, Address score_add, int dtype, Address mas
 
 void bind_cuda_update_mask(py::module_& m) {
   using py::arg;
-  m.def("update_mask_workspace", &workspace, py::kw_only(), arg("n"),
+  m.def("update_mask_workspace", &update_mask_bytes, py::kw_only(), arg("n"),
         "Bytes of scratch that update_mask needs.");
   m.def("update_mask", &update_mask, py::kw_only(), arg("score_remove"), arg("score_add"),
         arg("dtype"), arg("mask"), arg("n"), arg("n_swap"), arg("new_mask"), arg("removed"),

@@ -14,7 +14,7 @@ void check_size(const Check& check, std::int64_t n) {
   if (n > kEighLargest) check.fail("n", "be at most 64", std::to_string(n));
 }
 
-std::int64_t workspace_bytes(std::int64_t n, int threads) {
+std::int64_t eigh_small_bytes(std::int64_t n, int threads) {
   const Check check("eigh_small_workspace");
   check_size(check, n);
   check.threads(threads);
@@ -60,7 +60,7 @@ void eigh_small(Address C, int dtype, std::int64_t count, std::int64_t n,
 
 void bind_eigh_small(py::module_& m) {
   using py::arg;
-  m.def("eigh_small_workspace", &workspace_bytes, py::kw_only(), arg("n"), arg("threads"),
+  m.def("eigh_small_workspace", &eigh_small_bytes, py::kw_only(), arg("n"), arg("threads"),
         "Bytes of scratch that eigh_small needs.");
   m.def("eigh_small", &eigh_small, py::kw_only(), arg("C"), arg("dtype"), arg("count"), arg("n"),
         arg("matrix_stride"), arg("row_stride"), arg("col_stride"), arg("w"), arg("V"), arg("info"),

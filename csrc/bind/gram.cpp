@@ -9,7 +9,7 @@ namespace {
 
 Counter gram_calls("gram");
 
-std::int64_t workspace(std::int64_t side, bool wide, int threads) {
+std::int64_t gram_bytes(std::int64_t side, bool wide, int threads) {
   const Check check("gram");
   check.size("side", side);
   check.threads(threads);
@@ -58,7 +58,7 @@ void gram(Address X, int dtype, std::int64_t batch, std::int64_t depth, std::int
 
 void bind_gram(py::module_& m) {
   using py::arg;
-  m.def("gram_workspace", &workspace, py::kw_only(), arg("side"), arg("wide"), arg("threads"),
+  m.def("gram_workspace", &gram_bytes, py::kw_only(), arg("side"), arg("wide"), arg("threads"),
         "Bytes of scratch that gram needs.");
   m.def("gram", &gram, py::kw_only(), arg("X"), arg("dtype"), arg("batch"), arg("depth"),
         arg("side"), arg("batch_stride"), arg("depth_stride"), arg("side_stride"), arg("G"),

@@ -11,7 +11,7 @@ namespace {
 
 Counter kth_largest_calls("kth_largest");
 
-std::int64_t workspace(std::int64_t n, int threads) {
+std::int64_t kth_largest_bytes(std::int64_t n, int threads) {
   const Check check("kth_largest_workspace");
   check.elements("n", n, "1", 1);
   check.threads(threads);
@@ -54,7 +54,7 @@ bool kth_largest(Address x, int dtype, std::int64_t n, std::int64_t k, bool magn
 
 void bind_kth_largest(py::module_& m) {
   using py::arg;
-  m.def("kth_largest_workspace", &workspace, py::kw_only(), arg("n"), arg("threads"),
+  m.def("kth_largest_workspace", &kth_largest_bytes, py::kw_only(), arg("n"), arg("threads"),
         "Bytes of scratch that kth_largest needs.");
   m.def("kth_largest", &kth_largest, py::kw_only(), arg("x"), arg("dtype"), arg("n"), arg("k"),
         arg("magnitude"), arg("value"), arg("above"), arg("equal"), arg("workspace"),

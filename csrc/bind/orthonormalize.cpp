@@ -9,7 +9,7 @@ namespace {
 
 Counter orthonormalize_calls("orthonormalize");
 
-void check_shape(const Check& check, std::int64_t m, std::int64_t k) {
+void check_orthonormalize(const Check& check, std::int64_t m, std::int64_t k) {
   check.elements("m", m, "k", k);
   if (k > m || k > kOrthonormalizeColumns) {
     check.fail("k", "be at most m and " + std::to_string(kOrthonormalizeColumns),
@@ -17,9 +17,9 @@ void check_shape(const Check& check, std::int64_t m, std::int64_t k) {
   }
 }
 
-std::int64_t workspace(std::int64_t m, std::int64_t k, int threads) {
+std::int64_t orthonormalize_bytes(std::int64_t m, std::int64_t k, int threads) {
   const Check check("orthonormalize_workspace");
-  check_shape(check, m, k);
+  check_orthonormalize(check, m, k);
   check.threads(threads);
   return orthonormalize_workspace(m, k, threads);
 }
@@ -28,7 +28,7 @@ void orthonormalize(Address Y, int dtype, std::int64_t count, std::int64_t m, st
                     std::int64_t matrix_stride, std::int64_t row_stride, std::int64_t col_stride,
                     Address Q, Address R, Address info, Address scratch, int threads) {
   const Check check("orthonormalize");
-  check_shape(check, m, k);
+  check_orthonormalize(check, m, k);
   check.elements("count", count, "m * k", m * k);
   check.threads(threads);
   const bool needed = count > 0 && k > 0;
@@ -63,7 +63,7 @@ void orthonormalize(Address Y, int dtype, std::int64_t count, std::int64_t m, st
 
 void bind_orthonormalize(py::module_& m) {
   using py::arg;
-  m.def("orthonormalize_workspace", &workspace, py::kw_only(), arg("m"), arg("k"), arg("threads"),
+  m.def("orthonormalize_workspace", &orthonormalize_bytes, py::kw_only(), arg("m"), arg("k"), arg("threads"),
         "Bytes of scratch of orthonormalize.");
   m.def("orthonormalize", &orthonormalize, py::kw_only(), arg("Y"), arg("dtype"), arg("count"),
         arg("m"), arg("k"), arg("matrix_stride"), arg("row_stride"), arg("col_stride"), arg("Q"),

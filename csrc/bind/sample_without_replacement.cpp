@@ -10,7 +10,7 @@ namespace {
 
 Counter sample_calls("sample_without_replacement");
 
-std::int64_t workspace_bytes(std::int64_t n, std::int64_t k, int threads) {
+std::int64_t sample_bytes(std::int64_t n, std::int64_t k, int threads) {
   const Check check("sample_without_replacement_workspace");
   check_sample_sizes(check, 0, n, k);
   check.threads(threads);
@@ -58,7 +58,7 @@ void sample(Address weights, int dtype, std::int64_t count, std::int64_t n, std:
 
 void bind_sample_without_replacement(py::module_& m) {
   using py::arg;
-  m.def("sample_without_replacement_workspace", &workspace_bytes, py::kw_only(), arg("n"), arg("k"),
+  m.def("sample_without_replacement_workspace", &sample_bytes, py::kw_only(), arg("n"), arg("k"),
         arg("threads"), "Bytes of scratch that sample_without_replacement needs.");
   m.def("sample_without_replacement", &sample, py::kw_only(), arg("weights"), arg("dtype"),
         arg("count"), arg("n"), arg("k"), arg("row_stride"), arg("seed"), arg("offset"),

@@ -11,16 +11,16 @@ namespace {
 
 Counter svd_small_calls("svd_small");
 
-void check_shape(const Check& check, std::int64_t m, std::int64_t n) {
+void check_svd_small(const Check& check, std::int64_t m, std::int64_t n) {
   check.elements("m", m, "n", n);
   if (std::min(m, n) > kSvdLargest) {
     check.fail("min(m, n)", "be at most 64", std::to_string(std::min(m, n)));
   }
 }
 
-std::int64_t workspace_bytes(std::int64_t m, std::int64_t n, int threads) {
+std::int64_t svd_small_bytes(std::int64_t m, std::int64_t n, int threads) {
   const Check check("svd_small_workspace");
-  check_shape(check, m, n);
+  check_svd_small(check, m, n);
   check.threads(threads);
   return svd_small_workspace(m, n, threads);
 }
@@ -30,7 +30,7 @@ void svd_small(Address A, int dtype, std::int64_t count, std::int64_t m, std::in
                Address U, Address S, Address Vh, Address info, Address workspace,
                std::int64_t workspace_bytes, int threads) {
   const Check check("svd_small");
-  check_shape(check, m, n);
+  check_svd_small(check, m, n);
   check.size("count", count);
   check.threads(threads);
   const bool filled = count > 0 && m > 0 && n > 0;
@@ -68,7 +68,7 @@ void svd_small(Address A, int dtype, std::int64_t count, std::int64_t m, std::in
 
 void bind_svd_small(py::module_& m) {
   using py::arg;
-  m.def("svd_small_workspace", &workspace_bytes, py::kw_only(), arg("m"), arg("n"), arg("threads"),
+  m.def("svd_small_workspace", &svd_small_bytes, py::kw_only(), arg("m"), arg("n"), arg("threads"),
         "Bytes of scratch that svd_small needs.");
   m.def("svd_small", &svd_small, py::kw_only(), arg("A"), arg("dtype"), arg("count"), arg("m"),
         arg("n"), arg("matrix_stride"), arg("row_stride"), arg("col_stride"), arg("U"), arg("S"),

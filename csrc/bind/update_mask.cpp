@@ -9,7 +9,7 @@ namespace {
 
 Counter update_mask_calls("update_mask");
 
-std::int64_t workspace(std::int64_t n, int threads) {
+std::int64_t update_mask_bytes(std::int64_t n, int threads) {
   const Check check("update_mask_workspace");
   check.elements("n", n, "1", 1);
   check.threads(threads);
@@ -65,7 +65,7 @@ void update_mask(Address score_remove, Address score_add, int dtype, Address mas
 
 void bind_update_mask(py::module_& m) {
   using py::arg;
-  m.def("update_mask_workspace", &workspace, py::kw_only(), arg("n"), arg("threads"),
+  m.def("update_mask_workspace", &update_mask_bytes, py::kw_only(), arg("n"), arg("threads"),
         "Bytes of scratch that update_mask needs.");
   m.def("update_mask", &update_mask, py::kw_only(), arg("score_remove"), arg("score_add"),
         arg("dtype"), arg("mask"), arg("n"), arg("n_swap"), arg("new_mask"), arg("removed"),

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from sktest import emulated_cuda
 from torch import nn
 
 import subkern
@@ -220,6 +221,22 @@ def test_the_step_is_that_of_the_reference_backend():
             train(other, peer, 1, start=i)
         for name, value in model.state_dict().items():
             torch.testing.assert_close(value, other.state_dict()[name], rtol=1e-5, atol=1e-6)
+
+
+def test_on_the_kernels_of_cuda():
+    """Steps, draws and a decomposition by the emulated kernels; the weights as on the CPU."""
+    keys = KEYS | dict(iteration_steps=2, iterations_per_round=2)
+    model, other = small_model(), small_model()
+    train(other, SSTAdamW(other, **keys), 6)
+    with emulated_cuda.install() as kernels, subkern.backend("cuda"):
+        before = kernels.call_counts()
+        train(model, SSTAdamW(model, **keys), 6)
+        made = {k: n - before[k] for k, n in kernels.call_counts().items() if n != before[k]}
+    assert made["sst_adamw"] == 6
+    assert made["sample_without_replacement"] == 2 * 4  # at the start, and after every two steps
+    for (_, got), (_, want) in zip(sst_layers(model), sst_layers(other), strict=True):
+        assert torch.equal(got.sampled, want.sampled)
+        torch.testing.assert_close(got.weight(), want.weight(), rtol=1e-4, atol=1e-5)
 
 
 def test_plain_parameters_take_the_step_of_torch():

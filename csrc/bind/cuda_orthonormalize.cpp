@@ -24,7 +24,8 @@ CudaMatrices to_matrices(const Check& check, Address Y, int dtype, std::int64_t 
       col_stride};
 }
 
-std::int64_t orthonormalize_bytes(std::int64_t count, std::int64_t rows, std::int64_t cols, int device) {
+std::int64_t orthonormalize_bytes(std::int64_t count, std::int64_t rows, std::int64_t cols,
+                                  int device) {
   const Check check("orthonormalize_workspace");
   check.size("count", count);
   check.elements("rows", rows, "cols", cols);

@@ -63,8 +63,8 @@ void orthonormalize(Address Y, int dtype, std::int64_t count, std::int64_t m, st
 
 void bind_orthonormalize(py::module_& m) {
   using py::arg;
-  m.def("orthonormalize_workspace", &orthonormalize_bytes, py::kw_only(), arg("m"), arg("k"), arg("threads"),
-        "Bytes of scratch of orthonormalize.");
+  m.def("orthonormalize_workspace", &orthonormalize_bytes, py::kw_only(), arg("m"), arg("k"),
+        arg("threads"), "Bytes of scratch of orthonormalize.");
   m.def("orthonormalize", &orthonormalize, py::kw_only(), arg("Y"), arg("dtype"), arg("count"),
         arg("m"), arg("k"), arg("matrix_stride"), arg("row_stride"), arg("col_stride"), arg("Q"),
         arg("R"), arg("info"), arg("scratch"), arg("threads"),

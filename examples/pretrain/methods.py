@@ -96,8 +96,9 @@ def _import_peer(rule):
 # Learning rates: the best of each grid, found by `python examples/pretrain_llama.py --grid`
 # (default model, text, steps and seed). The official packages use the rates of ours.
 # held-out loss there: AdamW 4.920 4.851 4.879 5.112, GaLore 4.487 4.256 4.206 4.410,
-# Fira 4.546 4.311 4.322 4.740, SST 4.946 4.704 4.975 5.541, factors 5.330 4.989 LORA25 LORA50. The low-rank grids lie higher because `scale` leaves the projected
-# matrices a quarter of the rate, which embeddings and head take in full.
+# Fira 4.546 4.311 4.322 4.740, SST 4.946 4.704 4.975 5.541, factors 5.330 4.989 5.203 6.042. The
+# grids of GaLore and Fira lie higher because `scale` leaves the projected matrices a quarter of the
+# rate, which embeddings and head take in full.
 ADAMW_GRID = (6.25e-4, 1.25e-3, 2.5e-3, 5e-3)
 GALORE_GRID = (2.5e-3, 5e-3, 1e-2, 2e-2)
 FIRA_GRID = (1.25e-3, 2.5e-3, 5e-3, 1e-2)

@@ -124,7 +124,7 @@ def spectral_linear(
                                                    those of autograd divided by S_i
 
     G itself (m x n) is never held: from the factors, A = dy Uh^T and B = x Vh^T give dS as column
-    sums of A B, dU = B^T dy and dV = A^T x; with ``weight``, G passes by in tiles of at most 256 rows.
+    sums of A B, dU = B^T dy and dV = A^T x; with ``weight``, G passes by in tiles of rows.
     Rules of Zhao et al., Sparse Spectral Training, 2024 (arXiv:2405.15481).
 
     Args:

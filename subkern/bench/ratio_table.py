@@ -90,9 +90,10 @@ def summary(records: Sequence[Record]) -> str:
     first = records[0]
     totals = count([row["targets"] for row in records])
     shares = [float(row["others"]) for row in records if row.get("others")]
-    state = f"{first['commit'][:12]}{' (edited)' if first['dirty'] == 'True' else ''}"
+    states = (f"{r['commit'][:12]}{' (edited)' * (r['dirty'] == 'True')}" for r in records)
+    commits = " and ".join(dict.fromkeys(states))
     return (
-        f"{first['cpu']}, torch {first['torch']}, commit {state}; other processes used at most "
+        f"{first['cpu']}, torch {first['torch']}, commit {commits}; other processes used at most "
         f"{100 * max(shares, default=0.0):.0f}% of the machine during a case. "
         f"Targets: {totals['met']} met, {totals['missed']} missed."
     )

@@ -50,8 +50,8 @@ def project(features: Tensor, *, c: float = 1.0) -> Tensor:
 
     Example:
         >>> import torch
-        >>> project(torch.tensor([0.75, 1.0]), c=0.5).tolist()
-        [1.8874585628509521, 0.75, 1.0]
+        >>> [round(v, 5) for v in project(torch.tensor([0.75, 1.0]), c=0.5).tolist()]
+        [1.88746, 0.75, 1.0]
     """
     _check_features("project", "features", features, 1)
     check_curvature("project", c)

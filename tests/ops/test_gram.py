@@ -4,7 +4,7 @@ import pytest
 import torch
 from sktest import linalg
 from sktest.backends import device_of, is_simulated
-from sktest.tolerance import limit
+from sktest.tolerance import assert_close, limit
 
 import subkern
 from subkern.bench.gallery import gallery, nonfinite
@@ -104,7 +104,11 @@ def test_one_bad_matrix_stays_alone(backend):
     for case in nonfinite(9, 7):
         got, clean = run(case.batch)[0], run(case.others)[0]
         rest = torch.cat([got[: case.position], got[case.position + 1 :]])
-        assert torch.equal(rest, clean), case.name
+        if backend == "reference":  # its products are torch's, whose bits vary with the batch
+            others = case.others.double()
+            assert_close(case.name, rest, others.mT @ others, 9, work=torch.float32)
+        else:
+            assert torch.equal(rest, clean), case.name
         assert not got[case.position].isfinite().all(), case.name
 
 

@@ -4,13 +4,17 @@ Importing this package compiles nothing, starts no thread, prints nothing and to
 native modules are loaded by the first call that needs them.
 """
 
-from subkern import diagnostics, nn, ops, optim
+from subkern import diagnostics, imaging, nn, ops, optim
 from subkern._version import __version__
 from subkern.backends import BackendUnavailableError, backend
 from subkern.ops import (
+    cg,
+    cg_prox,
+    cgls,
     eigh_small,
     gram,
     kth_largest,
+    lanczos_prox,
     orthonormalize,
     polar,
     polar_many,
@@ -27,10 +31,15 @@ __all__ = [
     "BackendUnavailableError",
     "__version__",
     "backend",
+    "cg",
+    "cg_prox",
+    "cgls",
     "diagnostics",
     "eigh_small",
     "gram",
+    "imaging",
     "kth_largest",
+    "lanczos_prox",
     "nn",
     "ops",
     "optim",

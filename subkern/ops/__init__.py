@@ -1,10 +1,20 @@
 """Contracts: public functions with checks, torch op schema, fake and dispatch."""
 
-from subkern.ops import scan  # noqa: F401 (defines an op that only other ops call)
+from subkern.ops import (  # noqa: F401 (define ops that only other ops call)
+    cg_step,
+    combine,
+    group_dot,
+    scan,
+    sense_normal,
+    sense_solve,
+)
 from subkern.ops.adam import adam_
+from subkern.ops.cg import CGResult, cg, cg_prox
+from subkern.ops.cgls import cgls
 from subkern.ops.eigh_small import eigh_small
 from subkern.ops.gram import gram
 from subkern.ops.kth_largest import KthLargest, kth_largest
+from subkern.ops.lanczos_prox import LanczosProx, lanczos_prox
 from subkern.ops.lowrank_adam import lowrank_adam_
 from subkern.ops.orthonormalize import orthonormalize
 from subkern.ops.packed_adamw import carry_state, packed_adamw_, reset_state_
@@ -19,15 +29,21 @@ from subkern.ops.tsqr import tsqr
 from subkern.ops.update_mask import UpdatedMask, update_mask
 
 __all__ = [
+    "CGResult",
     "KthLargest",
+    "LanczosProx",
     "Sample",
     "SubspaceResult",
     "UpdatedMask",
     "adam_",
     "carry_state",
+    "cg",
+    "cg_prox",
+    "cgls",
     "eigh_small",
     "gram",
     "kth_largest",
+    "lanczos_prox",
     "lowrank_adam_",
     "orthonormalize",
     "packed_adamw_",

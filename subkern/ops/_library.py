@@ -45,43 +45,47 @@ def define_op(name: str, schema: str, fake: Callable[..., object]) -> Callable[.
     return getattr(torch.ops.subkern, name).default
 
 
-def define_list_op(name: str, schema: str, written: Sequence[str]) -> Callable[..., None]:
-    """Define ``subkern::<name>_`` that writes the lists named in ``written``; returns its call.
+def define_inplace_op(name: str, schema: str, written: Sequence[str]) -> Callable[..., None]:
+    """Define ``subkern::<name>_`` that writes what ``written`` names; returns its call.
 
-    The call takes the overload's arguments. It goes through torch's dispatcher only where a
-    compiler or a dispatch mode wants to see it, or a tensor has no memory (meta, fake): that costs
-    microseconds for each tensor of a list.
+    Arguments are tensors or lists of them; the first decides the device. The call takes the
+    overload's arguments. It goes through torch's dispatcher only where a compiler or a dispatch
+    mode wants to see it, or a tensor has no memory (meta, fake): that costs microseconds for each
+    tensor of a list.
     The last argument of every schema is ``str backend``; the empty string picks automatically.
     """
     qualified = f"subkern::{name}_"
     torch.library.define(qualified, schema)
     names = [a.name for a in torch._C.parse_schema(qualified + schema).arguments]
-    first_tensors = names[0]
 
-    def implementation(*lists: object, **options: object) -> None:
-        call = dict(zip(names, lists, strict=False)) | options
+    def implementation(*tensors: object, **options: object) -> None:
+        call = dict(zip(names, tensors, strict=False)) | options
         explicit = call.pop("backend") or None
-        tensors: list[Tensor] = call[first_tensors]  # type: ignore[assignment]
-        if not tensors:
+        first = _items(call[names[0]])
+        if not first:
             return
         check_memory(name, call, written)
-        registry.run(name, tensors[0].device.type, call, explicit)  # type: ignore[arg-type]
+        registry.run(name, first[0].device.type, call, explicit)  # type: ignore[arg-type]
         for argument in written:
             # Kernels write through raw pointers, which autograd's version counters do not see.
             torch.autograd.graph.increment_version(call[argument])  # type: ignore[arg-type]
 
-    def fake(*lists: object, **options: object) -> None:
+    def fake(*tensors: object, **options: object) -> None:
         return None
 
     torch.library.impl(qualified, DEVICES)(implementation)
     torch.library.register_fake(qualified)(fake)
     overload = getattr(torch.ops.subkern, f"{name}_").default
 
-    def call(*lists: Any, **options: object) -> None:
-        direct = not is_watched() and all(is_real(t) for t in lists[0])
-        (implementation if direct else overload)(*lists, **options)
+    def call(*tensors: Any, **options: object) -> None:
+        direct = not is_watched() and all(is_real(t) for t in _items(tensors[0]))
+        (implementation if direct else overload)(*tensors, **options)
 
     return call
+
+
+def _items(value: Any) -> Sequence[Tensor]:
+    return (value,) if isinstance(value, Tensor) else value
 
 
 def is_watched() -> bool:

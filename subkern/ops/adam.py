@@ -18,11 +18,11 @@ from subkern.ops._checks import (
     check_rate_device,
     check_scalar,
 )
-from subkern.ops._library import define_list_op, scalar_tensor
+from subkern.ops._library import define_inplace_op, scalar_tensor
 
 DECAYS = ("post", "pre")
 
-_op = define_list_op(
+_op = define_inplace_op(
     "adam",
     "(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, "
     "Tensor(d!)[] steps, Tensor(e!)[] skipped, *, Tensor lr, float beta1, float beta2, float eps, "

@@ -17,14 +17,14 @@ from subkern.ops._checks import (
     check_number,
     check_rate_device,
 )
-from subkern.ops._library import define_list_op, scalar_tensor
+from subkern.ops._library import define_inplace_op, scalar_tensor
 from subkern.ops.adam import check_adam_numbers
 
 SIDES = ("left", "right", "full")
 RULES = ("galore", "fira")
 GRANULARITIES = ("column", "matrix")
 
-_op = define_list_op(
+_op = define_inplace_op(
     "lowrank_adam",
     "(Tensor(a!)[] params, Tensor[] grads, Tensor[] bases, Tensor(b!)[] exp_avgs, "
     "Tensor(c!)[] exp_avg_sqs, Tensor(d!)[] steps, Tensor(e!)[] skipped, Tensor(f!)[] limiters, "

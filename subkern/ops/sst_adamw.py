@@ -16,10 +16,10 @@ from subkern.ops._checks import (
     check_number,
     check_rate_device,
 )
-from subkern.ops._library import define_list_op, scalar_tensor
+from subkern.ops._library import define_inplace_op, scalar_tensor
 from subkern.ops.adam import check_adam_numbers
 
-_op = define_list_op(
+_op = define_inplace_op(
     "sst_adamw",
     "(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, "
     "Tensor(d!)[] steps, Tensor(e!)[] skipped, Tensor(f!)[] tables, Tensor[] sampled, *, "

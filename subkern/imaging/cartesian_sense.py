@@ -1,0 +1,174 @@
+"""Multi-coil imaging on a Cartesian grid."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from subkern.imaging._fourier import fft, ifft
+from subkern.imaging._sense import SenseNormal
+from subkern.ops._checks import check_flag, check_tensor
+from subkern.ops._operator import LinearOperator, NormalOperator
+
+KINDS = {1: "line", 2: "plane", 3: "volume"}
+
+
+class CartesianSense(LinearOperator):
+    """A x = mask * F (S_c x): coil sensitivities, an orthonormal Fourier transform, a mask.
+
+    Where the mask is constant along an axis, N = A* A acts along the others alone, and solvers
+    transform along those alone; a mask that varies along one axis leaves the rows of an image
+    independent (``kind`` "line"), which ``coupling="row"`` and the whole solve in one kernel need.
+    For N it does not matter whether F is centred: a circular convolution does not care where the
+    origin is.
+
+    Args:
+        maps: S, (samples or 1, coils, *spatial) complex; (sets, samples or 1, coils, *spatial) for
+            several sets of maps (soft SENSE), whose images are (samples, sets, *spatial).
+        mask: real, >= 0, (samples or 1, 1, *spatial) or what broadcasts to that; values other than
+            0 and 1 weight the data, and N by their squares.
+        centered: the zero frequency and the image's origin lie at n // 2; else first.
+        spatial_ndim: 1, 2 or 3.
+        detect_lines: look for axes along which the mask is constant.
+
+    Attributes:
+        kind: "line", "plane" or "volume", by the axes that the mask varies along.
+        norm_bound: an upper bound of ||N||: 1 for maps of unit root sum of squares and a 0/1 mask.
+
+    Raises:
+        TypeError, ValueError: maps or mask of the wrong kind, dtype, shape or device.
+
+    Example:
+        >>> import torch
+        >>> maps = torch.full((1, 4, 6, 8), 0.5 + 0j)
+        >>> mask = (torch.arange(8) % 2 == 0).float()
+        >>> A = CartesianSense(maps, mask)
+        >>> A.kind, A.norm_bound, tuple(A.matvec(torch.ones(1, 6, 8) + 0j).shape)
+        ('line', 1.0, (1, 4, 6, 8))
+    """
+
+    def __init__(
+        self,
+        maps: Tensor,
+        mask: Tensor,
+        *,
+        centered: bool = True,
+        spatial_ndim: int = 2,
+        detect_lines: bool = True,
+    ):
+        if isinstance(spatial_ndim, bool) or spatial_ndim not in KINDS:
+            raise ValueError(f"CartesianSense: spatial_ndim must be 1, 2 or 3, got {spatial_ndim}")
+        self.spatial_ndim = spatial_ndim
+        self.centered = check_flag("CartesianSense", "centered", centered)
+        self._detect = check_flag("CartesianSense", "detect_lines", detect_lines)
+        self._set(maps, mask)
+
+    def update(self, *, maps: Tensor | None = None, mask: Tensor | None = None) -> None:
+        """Replace maps, mask or both, and all that was prepared for them."""
+        self._set(self.maps if maps is None else maps, self.mask if mask is None else mask)
+
+    def _set(self, maps: Tensor, mask: Tensor) -> None:
+        d = self.spatial_ndim
+        check_tensor("CartesianSense", "maps", maps)
+        check_tensor("CartesianSense", "mask", mask)
+        if not maps.is_complex():
+            raise TypeError(f"CartesianSense: maps must be complex, got {maps.dtype}")
+        if maps.dim() not in (d + 2, d + 3):
+            raise ValueError(
+                f"CartesianSense: maps must have shape ([sets,] samples, coils, *spatial) with "
+                f"{d} spatial axes, got {tuple(maps.shape)}"
+            )
+        if mask.is_complex():
+            raise TypeError(f"CartesianSense: mask must be real, got {mask.dtype}")
+        if mask.device != maps.device:
+            raise ValueError(f"CartesianSense: mask must be on {maps.device}, got {mask.device}")
+        samples, coils, spatial = maps.shape[-d - 2], maps.shape[-d - 1], maps.shape[-d:]
+        if not coils or not samples:
+            raise ValueError(
+                f"CartesianSense: maps must have a coil and a sample, got {tuple(maps.shape)}"
+            )
+        mask = mask.detach().to(maps.real.dtype)
+        mask = mask.reshape(*[1] * (d + 2 - mask.dim()), *mask.shape)
+        fits = mask.dim() == d + 2 and mask.shape[1] == 1
+        fits = fits and (samples == 1 or mask.shape[0] in (1, samples))
+        if not fits or any(k not in (1, n) for k, n in zip(mask.shape[2:], spatial, strict=True)):
+            raise ValueError(
+                f"CartesianSense: mask must broadcast to ({samples} or 1, 1, "
+                f"{', '.join(map(str, spatial))}), got {tuple(mask.shape)}"
+            )
+        if mask.numel() and not bool((mask >= 0).all() & torch.isfinite(mask).all()):
+            raise ValueError("CartesianSense: mask must be finite and zero or more, got others")
+        self.maps, self.mask = maps.detach(), mask
+        self._sets = maps.shape[0] if maps.dim() == d + 3 else None
+        varied = self._varied_axes()
+        self.kind = KINDS[len(varied)]
+        power = self.maps.abs().square().sum((0, 2) if self._sets else 1)
+        most = mask.square().max() if mask.numel() else mask.sum()
+        self.norm_bound = float(power.max() * most) if power.numel() else 0.0
+        self._normal = SenseNormal(self.maps, mask, varied, self.centered, d)
+
+    def _varied_axes(self) -> tuple[int, ...]:
+        """Spatial axes along which the mask varies; at least one, and all if not looked for."""
+        d = self.spatial_ndim
+        if not self._detect:
+            return tuple(range(d))
+        varied = [
+            axis
+            for axis in range(d)
+            if self.mask.shape[2 + axis] > 1
+            and not bool((self.mask == self.mask.narrow(2 + axis, 0, 1)).all())
+        ]
+        return tuple(varied) or (d - 1,)
+
+    def _check(self, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
+        check_tensor("CartesianSense", name, value)
+        if value.dtype != self.maps.dtype:
+            raise TypeError(
+                f"CartesianSense: {name} must be {self.maps.dtype} like maps, got {value.dtype}"
+            )
+        if value.device != self.maps.device:
+            raise ValueError(
+                f"CartesianSense: {name} must be on {self.maps.device}, got {value.device}"
+            )
+        per_sample = max(self.maps.shape[-self.spatial_ndim - 2], self.mask.shape[0])
+        if tuple(value.shape[1:]) != shape or per_sample not in (1, len(value)):
+            count = per_sample if per_sample > 1 else "samples"
+            raise ValueError(
+                f"CartesianSense: {name} must have shape ({count}, "
+                f"{', '.join(map(str, shape))}), got {tuple(value.shape)}"
+            )
+
+    def _image_shape(self) -> tuple[int, ...]:
+        spatial = tuple(self.maps.shape[-self.spatial_ndim :])
+        return spatial if self._sets is None else (self._sets, *spatial)
+
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        return tuple(range(-self.spatial_ndim, 0))
+
+    def matvec(self, x: Tensor) -> Tensor:
+        """Images (samples, [sets,] *spatial) -> data (samples, coils, *spatial)."""
+        self._check("x", x, self._image_shape())
+        if self._sets is None:
+            coils = self.maps * x.unsqueeze(1)
+        else:
+            coils = sum(S * x[:, e].unsqueeze(1) for e, S in enumerate(self.maps))
+        return self.mask * fft(coils, self._axes, self.centered)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Data (samples, coils, *spatial) -> images (samples, [sets,] *spatial)."""
+        spatial = tuple(self.maps.shape[-self.spatial_ndim :])
+        self._check("y", y, (self.maps.shape[-self.spatial_ndim - 1], *spatial))
+        coils = ifft(self.mask * y, self._axes, self.centered)
+        if self._sets is None:
+            return (self.maps.conj() * coils).sum(1)
+        return torch.stack([(S.conj() * coils).sum(1) for S in self.maps], 1)
+
+    def normal(self, x: Tensor) -> Tensor:
+        """A* A x, transformed along the axes alone that the mask varies along."""
+        self._check("x", x, self._image_shape())
+        return self._normal.leave(self._normal(self._normal.enter(x)))
+
+    def normal_operator(self) -> NormalOperator:
+        """N for solvers."""
+        return self._normal

@@ -1,0 +1,81 @@
+"""Conjugate gradients for regularized least squares."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import Tensor
+
+from subkern.backends import registry
+from subkern.ops._checks import check_backend, check_number
+from subkern.ops._interop import accepts_arrays
+from subkern.ops._operator import LinearOperator
+from subkern.ops.cg import CGResult, check_steps, check_vector
+from subkern.reference.cgls import cgls as iterate
+
+
+@accepts_arrays
+def cgls(
+    op: LinearOperator,
+    y: Tensor,
+    x0: Tensor | None = None,
+    *,
+    damp: float = 0.0,
+    maxiter: int = 20,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    check_every: int = 0,
+    backend: str | None = None,
+) -> CGResult:
+    """Minimize ||A x - y||^2 + damp^2 ||x||^2 for every sample, the residual kept in data space.
+
+    The same iterates as :func:`cg` on (A* A + damp^2 I) x = A* y in exact arithmetic, with less
+    rounding where A is ill-conditioned and the steps are many (Hestenes and Stiefel, 1952; Bjorck,
+    1996)::
+
+        q = A p    alpha = ||s||^2 / (||q||^2 + damp^2 ||p||^2)    x += alpha p    r -= alpha q
+        s' = A* r - damp^2 x    p = s' + (||s'||^2 / ||s||^2) p
+
+    Args:
+        op: A, a :class:`subkern.imaging.LinearOperator`.
+        y: (samples, ...), data.
+        x0: image to start at; None is 0.
+        damp: >= 0.
+        maxiter: steps at most.
+        rtol: a sample is done where ||s|| <= max(rtol ||A* y||, atol).
+        atol: see there.
+        check_every: steps after which the host looks whether all are done; 0 never does.
+        backend: of the operator's kernels; None picks.
+
+    Returns:
+        :class:`subkern.ops.CGResult`; its residual is s.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind, dtype, shape or value.
+
+    Backends: the operator's; the vector steps are torch's (any device, all four dtypes of cg).
+
+    Example:
+        >>> import torch, subkern
+        >>> from subkern.imaging import Dense
+        >>> A = Dense(torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]))
+        >>> found = subkern.cgls(A, torch.tensor([[3.0, 4.0, 5.0]]), maxiter=2)
+        >>> [round(x, 5) for x in found.x[0].tolist()]
+        [3.0, 2.0]
+    """
+    if not isinstance(op, LinearOperator):
+        raise TypeError(f"cgls: op must be a LinearOperator, got {type(op).__name__}")
+    y = check_vector("cgls", "y", y)
+    if x0 is not None:
+        x0 = check_vector("cgls", "x0", x0)
+        if len(x0) != len(y):
+            raise ValueError(f"cgls: x0 must have {len(y)} samples like y, got {len(x0)}")
+    check_steps("cgls", "maxiter", maxiter)
+    check_steps("cgls", "check_every", check_every)
+    damp = check_number("cgls", "damp", damp)
+    rtol, atol = check_number("cgls", "rtol", rtol), check_number("cgls", "atol", atol)
+    name = check_backend("cgls", backend)
+    with torch.no_grad(), registry.backend(name) if name else contextlib.nullcontext():
+        options = dict(maxiter=maxiter, rtol=rtol, atol=atol, check_every=check_every)
+        return CGResult(*iterate(op, y, x0, damp=damp, **options))  # type: ignore[arg-type]

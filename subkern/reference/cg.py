@@ -1,0 +1,205 @@
+"""Conjugate gradients on a batch of Hermitian systems, in plain PyTorch.
+
+Complex vectors are read as real ones of twice the length: <p, H p> is real, so that every inner
+product of the method is one of real numbers, Re <u, v> = sum(re re + im im), and is Hermitian by
+construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from subkern.reference.cg_step import (
+    ALPHA,
+    BETA,
+    CURVATURE,
+    EXHAUSTED,
+    ITERATIONS,
+    RHO,
+    RR,
+    RUNNING,
+    STATUS,
+    cg_step_direction_,
+    cg_step_residual_,
+    start,
+)
+from subkern.reference.group_dot import group_dot
+
+
+class Steps(NamedTuple):
+    """What an iteration does to vectors (groups, n): kernels with the meaning of the references."""
+
+    dot: Callable[[Tensor, Tensor], Tensor] = group_dot
+    residual_: Callable[[Tensor, Tensor, Tensor, Tensor], None] = cg_step_residual_
+    direction_: Callable[[Tensor, Tensor, Tensor, Tensor], None] = cg_step_direction_
+
+
+class System:
+    """H = I + gamma N, or N where gamma is None, and the residual of a right-hand side.
+
+    Args:
+        normal: N in its own layout; see :class:`subkern.imaging.NormalOperator`.
+        rhs: b; with ``centre``, A* y.
+        gamma: one per sample, or None.
+        centre: z of the system H x = z + gamma A* y, whose right-hand side is never formed.
+    """
+
+    def __init__(self, normal: Any, rhs: Tensor, gamma: Tensor | None, centre: Tensor | None):
+        self.normal, self.rhs, self.centre, self.gamma = normal, rhs, centre, gamma
+        self.weight = None
+        if gamma is not None:
+            self.weight = gamma.to(rhs.real.dtype).view(-1, *[1] * (rhs.dim() - 1))
+
+    def __call__(self, v: Tensor) -> Tensor:
+        Nv = self.normal(v)
+        return Nv if self.weight is None else torch.addcmul(v, Nv, self.weight.to(v.dtype))
+
+    def residual(self, x: Tensor | None) -> Tensor:
+        """b - H x; x None is 0, or the centre where there is one."""
+        if self.centre is None:
+            return self.rhs.clone() if x is None else self.rhs - self(x)
+        at = self.centre if x is None else x
+        r = self.weight * (self.rhs - self.normal(at))
+        return r if x is None else r - (x - self.centre)
+
+    def right_side(self) -> Tensor:
+        """B, for its norm."""
+        return self.rhs if self.centre is None else self.centre + self.weight * self.rhs
+
+
+def as_real(v: Tensor, groups: int) -> Tensor:
+    """A contiguous batch as (groups, n) real numbers, in the same memory."""
+    wide = torch.view_as_real(v) if v.is_complex() else v
+    return wide.view(groups, -1 if v.numel() else 0)
+
+
+def iterate(
+    system: System,
+    x: Tensor,
+    r: Tensor,
+    p: Tensor,
+    groups: int,
+    *,
+    maxiter: int,
+    rtol: float,
+    atol: float,
+    precond: Callable[[Tensor], Tensor] | None,
+    replace_every: int,
+    check_every: int,
+    apply: Callable[[Tensor], tuple[Tensor, Tensor]],
+    steps: Steps,
+) -> Tensor:
+    """Improve ``x``, whose residual is ``r``, in place; returns the state of its groups.
+
+    Args:
+        system: for residuals.
+        x: contiguous, modified in place.
+        r: contiguous, modified in place.
+        p: contiguous memory for the direction.
+        groups: of samples (or rows, or all) that share their scalars.
+        maxiter: steps, at most.
+        rtol: see :func:`subkern.reference.cg_step.start`.
+        atol: see there.
+        precond: maps a residual to P r; None for the residual itself.
+        replace_every: steps after which the residual is computed anew and p starts again; 0: never.
+        check_every: steps after which the host asks whether all are done; 0: never.
+        apply: p -> (H p, <p, H p> of each group).
+        steps: the kernels.
+    """
+    xs, rs, ps = (as_real(v, groups) for v in (x, r, p))
+    needs_norm = rtol or atol
+    rr = steps.dot(rs, rs)
+    bs = as_real(system.right_side().contiguous(), groups) if needs_norm else None
+    bb = rr if bs is None else steps.dot(bs, bs)
+    state = start(rr, bb, rtol, atol, torch.finfo(xs.dtype).eps)
+    for k in range(maxiter):
+        if check_every and k and k % check_every == 0 and not bool((state[:, STATUS] < 0).any()):
+            break
+        replaced = replace_every and k and k % replace_every == 0
+        if replaced:
+            r.copy_(system.residual(x))
+        if k == 0 or replaced:
+            zs = rs if precond is None else as_real(precond(r).contiguous(), groups)
+            if precond is not None or replaced:
+                state[:, RHO] = steps.dot(rs, zs)
+            ps.copy_(zs)
+        q, curvature = apply(p)
+        before = state[:, RHO].clone() if precond is not None else None
+        steps.residual_(rs, as_real(q, groups), curvature, state)
+        if precond is not None:
+            zs = as_real(precond(r).contiguous(), groups)
+            _precondition(state, before, steps.dot(rs, zs))
+        steps.direction_(xs, ps, zs, state)
+    state[:, STATUS].masked_fill_(state[:, STATUS] == RUNNING, EXHAUSTED)
+    return state
+
+
+def _precondition(state: Tensor, before: Tensor | None, rho: Tensor) -> None:
+    """Rho and beta from <r, P r>; a P that is not positive definite ends the group."""
+    assert before is not None
+    moved, running = state[:, ALPHA] != 0, state[:, STATUS] == RUNNING
+    state[:, RHO] = torch.where(moved, rho, state[:, RHO])
+    state[:, BETA] = torch.where(moved & (before != 0), rho / before, state[:, BETA])
+    state[:, STATUS] = torch.where(
+        running & moved & ~(rho > 0), torch.full_like(rho, CURVATURE), state[:, STATUS]
+    )
+
+
+def cg(
+    normal: Any,
+    rhs: Tensor,
+    x0: Tensor | None,
+    centre: Tensor | None,
+    gamma: Tensor | None,
+    *,
+    coupling: str,
+    workspace: Tensor | None,
+    true_residual: bool,
+    steps: Steps = Steps(),  # noqa: B008
+    **options: Any,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(x, residual norms, iterations, statuses), the last three by sample; x in N's own layout.
+
+    All tensors are in the layout of ``normal`` and contiguous; see :func:`subkern.cg`.
+    """
+    system = System(normal, rhs, gamma, centre)
+    groups = normal.groups(coupling, len(rhs), rhs)
+    like = rhs if centre is None else centre
+    begin = x0 if x0 is not None else centre
+    x = torch.zeros_like(like) if begin is None else begin.clone()
+    if workspace is None:
+        r, p = system.residual(x0), torch.empty_like(like)
+    else:
+        r, p = (part.view(like.shape) for part in workspace[: 2 * like.numel()].view(2, -1))
+        r.copy_(system.residual(x0))
+
+    def apply(v: Tensor) -> tuple[Tensor, Tensor]:
+        found = normal.fused(v, gamma, coupling)
+        if found is not None:
+            return found
+        q = system(v).contiguous()
+        return q, steps.dot(as_real(v, groups), as_real(q, groups))
+
+    state = iterate(system, x, r, p, groups, apply=apply, steps=steps, **options)
+    if true_residual:
+        at = as_real(system.residual(x).contiguous(), groups)
+        rr = steps.dot(at, at)
+    else:
+        rr = state[:, RR]
+    return x, *by_sample(rr, state[:, ITERATIONS], state[:, STATUS], len(rhs))
+
+
+def by_sample(
+    rr: Tensor, iterations: Tensor, status: Tensor, samples: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Residual norms, iterations and statuses of groups as those of samples: the worst of them."""
+    if len(rr) == 1 and samples != 1:  # all samples are one system
+        rr, iterations, status = (v.expand(samples) for v in (rr, iterations, status))
+    if samples == 0:
+        return rr.new_zeros(0), rr.new_zeros(0).int(), rr.new_zeros(0).int()
+    rr, iterations, status = (v.reshape(samples, -1) for v in (rr, iterations, status))
+    return rr.sum(1).sqrt(), iterations.amax(1).int(), status.amax(1).int()

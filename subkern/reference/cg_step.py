@@ -1,0 +1,103 @@
+"""One step of conjugate gradients on every group of a batch, in plain PyTorch.
+
+``state`` is (g, 10) float64: a group's scalars, in the columns that are named here. A group that is
+done keeps its vectors and its numbers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# <r, z>; <r, r>; what that must not exceed; what it cannot get below by rounding; its least so far;
+# steps since then; a status; steps done; step size; share of the last direction in the next.
+RHO, RR, TARGET, FLOOR, BEST, STALLED, STATUS, ITERATIONS, ALPHA, BETA = range(10)
+COLUMNS = 10
+
+RUNNING, CONVERGED, EXHAUSTED, STAGNATED, CURVATURE, NONFINITE = -1, 0, 1, 2, 3, 4
+
+PATIENCE = 8  # steps without a smaller residual
+NEAR = 1e4  # squared residuals of so many floors are near it
+
+
+def start(rr: Tensor, bb: Tensor, rtol: float, atol: float, eps: float) -> Tensor:
+    """The state before the first step.
+
+    Args:
+        rr: (g,) float64, squared norms of the first residuals.
+        bb: (g,) float64, squared norms of the right-hand sides.
+        rtol: a group is done when |r| <= max(rtol |b|, atol).
+        atol: see there.
+        eps: of the vectors' dtype.
+    """
+    state = torch.zeros((len(rr), COLUMNS), dtype=torch.float64, device=rr.device)
+    target = (rtol * rtol * bb).clamp_min(atol * atol)
+    state[:, RHO] = state[:, RR] = state[:, BEST] = rr
+    state[:, TARGET] = target
+    if rtol or atol:  # without a tolerance every step is wanted
+        state[:, FLOOR] = eps * eps * bb
+    finite = torch.isfinite(rr) & torch.isfinite(bb)
+    running = torch.full_like(rr, RUNNING)
+    state[:, STATUS] = torch.where(rr <= target, CONVERGED, running).where(finite, NONFINITE)
+    return state
+
+
+def step_size(curvature: Tensor, state: Tensor) -> Tensor:
+    """(g,) float64: alpha = rho / curvature, 0 for a group that takes no step."""
+    moving = (state[:, STATUS] == RUNNING) & torch.isfinite(curvature) & (curvature > 0)
+    return torch.where(moving, state[:, RHO] / curvature, 0.0)
+
+
+def judge_(curvature: Tensor, alpha: Tensor, rr: Tensor, state: Tensor) -> None:
+    """The state after a step of size ``alpha`` that left squared residuals ``rr``."""
+    rho, _, target, floor, best, stalled, status, iterations, _, _ = state.unbind(1)
+    running, moving = status == RUNNING, alpha != 0
+    stalled = torch.where(rr < best, 0.0, stalled + 1)
+    stuck = (rr <= floor) | ((stalled >= PATIENCE) & (rr <= NEAR * floor))
+    after = torch.full_like(status, RUNNING)
+    after = torch.where(stuck, STAGNATED, after)
+    after = torch.where(rr <= target, CONVERGED, after)
+    after = torch.where(torch.isfinite(rr), after, NONFINITE)
+    after = torch.where(curvature > 0, after, CURVATURE)
+    after = torch.where(torch.isfinite(curvature), after, NONFINITE)
+    best = torch.minimum(rr, best)
+    beta = rr / rho
+    columns = [rr, rr, target, floor, best, stalled, after, iterations + 1, alpha, beta]
+    halted = state.clone()
+    halted[:, STATUS] = torch.where(running, after, status)
+    halted[:, ALPHA] = 0.0
+    good = moving & (after != NONFINITE)
+    state.copy_(torch.where(good[:, None], torch.stack(columns, 1), halted))
+
+
+def cg_step_residual_(r: Tensor, q: Tensor, curvature: Tensor, state: Tensor) -> None:
+    """r <- r - alpha q with alpha = rho / curvature; then rr = <r, r>, beta and the status.
+
+    A group that is done, or whose curvature is not positive or not finite, keeps its r; where rr
+    would not be finite the step is not taken. Either way its alpha is 0.
+
+    Args:
+        r: (g, n), real; modified in place.
+        q: (g, n), H p.
+        curvature: (g,) float64, <p, H p>.
+        state: (g, 10) float64; modified in place.
+    """
+    alpha = step_size(curvature, state)
+    step = alpha[:, None].to(r.dtype)
+    r.copy_(torch.where(step != 0, r - step * q, r))
+    judge_(curvature, alpha, r.double().square().sum(1), state)
+
+
+def cg_step_direction_(x: Tensor, p: Tensor, z: Tensor, state: Tensor) -> None:
+    """x <- x + alpha p, then p <- z + beta p, in the groups that moved (alpha != 0).
+
+    Args:
+        x: (g, n), real; modified in place.
+        p: (g, n); modified in place.
+        z: (g, n), the residual, or what a preconditioner made of it.
+        state: (g, 10) float64.
+    """
+    moved = state[:, ALPHA, None] != 0
+    alpha, beta = state[:, ALPHA, None].to(x.dtype), state[:, BETA, None].to(x.dtype)
+    x.copy_(torch.where(moved, x + alpha * p, x))
+    p.copy_(torch.where(moved, z + beta * p, p))

@@ -1,0 +1,97 @@
+"""Lanczos bases of normal operators, and what is solved within them, in plain PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from subkern.reference.cg import as_real
+
+
+def real_dot(u: Tensor, v: Tensor) -> Tensor:
+    """(samples,) float64: Re <u, v>."""
+    a, b = (as_real(w.contiguous(), len(w)) for w in (u, v))
+    return (a.double() * b.double()).sum(1)
+
+
+def lanczos(normal: Any, r: Tensor, steps: int, reorthogonalize: bool) -> tuple[Tensor, ...]:
+    """(V, alpha, beta) of N V = V T + beta_m v_{m+1} e_m^T, started at ``r``.
+
+    Args:
+        normal: N in its own layout.
+        r: (samples, ...), contiguous.
+        steps: m.
+        reorthogonalize: against all earlier vectors, twice.
+
+    Returns:
+        V (samples, m, n) in the dtype of r; alpha (samples, m) and beta (samples, m + 1) float64,
+        where beta[:, 0] is the norm of r. From a beta that is 0 on (an invariant subspace), the
+        rest is 0.
+    """
+    samples, n = len(r), r[0].numel() if len(r) else 0
+    V = r.new_zeros((samples, steps, n))
+    alpha = torch.zeros((samples, steps), dtype=torch.float64, device=r.device)
+    beta = torch.zeros((samples, steps + 1), dtype=torch.float64, device=r.device)
+    beta[:, 0] = real_dot(r, r).sqrt()
+    w = r.reshape(samples, n)
+    eps = torch.finfo(r.real.dtype).eps
+    largest = torch.zeros(samples, dtype=torch.float64, device=r.device)
+    for j in range(steps):
+        size = beta[:, j, None]
+        inverse = torch.where(size > 0, 1 / size, 0.0).to(r.real.dtype)
+        V[:, j] = w * inverse
+        w = normal(V[:, j].contiguous().view(r.shape)).reshape(samples, n)
+        alpha[:, j] = real_dot(V[:, j], w)
+        if reorthogonalize:
+            basis = V[:, : j + 1]
+            for _ in range(2):
+                overlap = basis.conj() @ w[:, :, None]
+                w = w - (basis.mT @ overlap)[:, :, 0]
+        else:
+            w = w - alpha[:, j, None].to(w.dtype) * V[:, j]
+            if j:
+                w = w - beta[:, j, None].to(w.dtype) * V[:, j - 1]
+        norm = real_dot(w, w).sqrt()
+        largest = torch.maximum(largest, alpha[:, j] + beta[:, j] * (j > 0))
+        # What is left of an exhausted space is rounding, and no direction.
+        beta[:, j + 1] = torch.where(norm > 4 * eps * largest, norm, 0.0)
+    return V, alpha, beta
+
+
+def tridiagonal(alpha: Tensor, beta: Tensor) -> Tensor:
+    """T (samples, m, m) float64."""
+    inner = torch.diag_embed(beta[:, 1:-1], 1)
+    return torch.diag_embed(alpha) + inner + inner.mT
+
+
+def coefficients(T: Tensor, beta0: Tensor, gamma: Tensor) -> Tensor:
+    """(samples, m) float64: c = (T + I / gamma)^-1 e1 beta0, which is 0 where gamma is."""
+    eye = torch.eye(T.shape[1], dtype=T.dtype, device=T.device)
+    L, _ = torch.linalg.cholesky_ex(eye + gamma[:, None, None] * T)  # at least 1: never singular
+    first = eye[:, :1] * (gamma * beta0)[:, None, None]
+    return torch.cholesky_solve(first, L)[:, :, 0]
+
+
+def data_residual(T: Tensor, beta0: Tensor, start: Tensor, gamma: Tensor) -> Tensor:
+    """(samples,) float64: ||A x - y||^2 at x(gamma), given that at the centre."""
+    c = coefficients(T, beta0, gamma)
+    bent = (c[:, None] @ T @ c[:, :, None])[:, 0, 0]
+    return (start - 2 * c[:, 0] * beta0 + bent).clamp_min(0.0)
+
+
+def discrepancy(
+    T: Tensor, beta0: Tensor, start: Tensor, target: Tensor, low: float, high: float
+) -> Tensor:
+    """(samples,) float64: the gamma in [low, high] whose data residual is ``target`` (squared).
+
+    The residual falls as gamma grows: bisection in log gamma, to the last bits, without a read.
+    """
+    a = torch.full_like(beta0, low).log()
+    b = torch.full_like(beta0, high).log()
+    for _ in range(60):
+        middle = (a + b) / 2
+        above = data_residual(T, beta0, start, middle.exp()) > target
+        a, b = torch.where(above, middle, a), torch.where(above, b, middle)
+    return ((a + b) / 2).exp()

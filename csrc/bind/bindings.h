@@ -20,6 +20,7 @@ void bind_packed_adamw(py::module_& m);
 void bind_plans(py::module_& m);
 void bind_sample_without_replacement(py::module_& m);
 void bind_scan(py::module_& m);
+void bind_sense_normal(py::module_& m);
 void bind_sst_adamw(py::module_& m);
 void bind_svd_small(py::module_& m);
 void bind_update_mask(py::module_& m);

@@ -37,6 +37,7 @@ PYBIND11_MODULE(_C, m) {
   subkern::bind_plans(m);
   subkern::bind_sample_without_replacement(m);
   subkern::bind_scan(m);
+  subkern::bind_sense_normal(m);
   subkern::bind_sst_adamw(m);
   subkern::bind_svd_small(m);
   subkern::bind_update_mask(m);

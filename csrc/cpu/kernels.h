@@ -9,6 +9,7 @@
 #include "packed_adamw_kernels.h"
 #include "sample_kernels.h"
 #include "scan_kernels.h"
+#include "sense_kernels.h"
 #include "sst_adamw_kernels.h"
 #include "svd_small_kernels.h"
 
@@ -21,6 +22,7 @@
   SUBKERN_SAMPLE_KERNELS(KERNEL)         \
   SUBKERN_SCAN_KERNELS(KERNEL)           \
   SUBKERN_SELECT_KERNELS(KERNEL)         \
+  SUBKERN_SENSE_KERNELS(KERNEL)          \
   SUBKERN_SST_ADAMW_KERNELS(KERNEL)      \
   SUBKERN_SVD_SMALL_KERNELS(KERNEL)
 

@@ -150,8 +150,52 @@ def _probe_packed_adamw(backend: str) -> list[Tensor]:
     return [x.cpu() for x in (w, m, v, t)]
 
 
+def _probe_cg(backend: str) -> list[Tensor]:
+    K = torch.tensor([[4.0, 1.0], [1.0, 3.0]], device=_device_of(backend))
+    b = torch.tensor([[1.0, 2.0]], device=_device_of(backend))
+    found = ops.cg(lambda v: v @ K, b, maxiter=2, backend=backend)
+    return [found.x.cpu(), found.iterations.cpu(), found.status.cpu()]
+
+
+def _sense(backend: str) -> tuple[Tensor, Tensor]:
+    """An image and maps of two coils; the weights of a line mask are ones and zeros."""
+    v, *maps = _probe_matrices(backend).to(torch.complex64)
+    return v[None], torch.stack(maps)[None]
+
+
+def _probe_sense_pack(backend: str) -> list[Tensor]:
+    # What is packed is the backend's own affair: it shows in what is computed from it.
+    v, maps = _sense(backend)
+    weights = torch.ones(1, 4, device=v.device)
+    packed = ops.sense_normal.sense_pack(maps, weights, backend=backend)
+    return [
+        ops.sense_normal.sense_normal(v, maps, weights, None, packed, backend=backend)[0].cpu().real
+    ]
+
+
+def _probe_sense_normal(backend: str) -> list[Tensor]:
+    v, maps = _sense(backend)
+    gamma = torch.ones(1, device=v.device)
+    found = []
+    for shape in ((1, 4), v.shape):
+        weights = torch.arange(4.0, device=v.device).expand(shape).contiguous()
+        out, dot = ops.sense_normal.sense_normal(v, maps, weights, gamma, None, backend=backend)
+        found += [torch.view_as_real(out).cpu(), dot.cpu()]
+    return found
+
+
+def _probe_sense_solve(backend: str) -> list[Tensor]:
+    v, maps = _sense(backend)
+    weights, gamma = torch.ones(1, 4, device=v.device), torch.ones(1, device=v.device)
+    x, *_, status = ops.sense_solve.sense_solve(
+        v, v, maps, weights, gamma, None, prox=True, maxiter=2, backend=backend
+    )
+    return [torch.view_as_real(x).cpu(), status.cpu()]
+
+
 PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "adam": _probe_adam,
+    "cg": _probe_cg,
     "eigh_small": _probe_eigh_small,
     "gram": _probe_gram,
     "kth_largest": _probe_kth_largest,
@@ -162,6 +206,9 @@ PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "rsvd": _probe_rsvd,
     "sample_without_replacement": _probe_sample_without_replacement,
     "scan": _probe_scan,
+    "sense_normal": _probe_sense_normal,
+    "sense_pack": _probe_sense_pack,
+    "sense_solve": _probe_sense_solve,
     "sst_adamw": _probe_sst_adamw,
     "svd_factored": _probe_svd_factored,
     "svd_small": _probe_svd_small,

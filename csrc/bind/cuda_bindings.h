@@ -23,6 +23,7 @@ void bind_cuda_orthonormalize(py::module_& m);
 void bind_cuda_packed_adamw(py::module_& m);
 void bind_cuda_sample_without_replacement(py::module_& m);
 void bind_cuda_scan(py::module_& m);
+void bind_cuda_sense_normal(py::module_& m);
 void bind_cuda_sst_adamw(py::module_& m);
 void bind_cuda_svd_small(py::module_& m);
 void bind_cuda_update_mask(py::module_& m);

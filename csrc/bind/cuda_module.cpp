@@ -19,6 +19,7 @@ PYBIND11_MODULE(SUBKERN_CUDA_MODULE, m) {
   subkern::bind_cuda_packed_adamw(m);
   subkern::bind_cuda_sample_without_replacement(m);
   subkern::bind_cuda_scan(m);
+  subkern::bind_cuda_sense_normal(m);
   subkern::bind_cuda_sst_adamw(m);
   subkern::bind_cuda_svd_small(m);
   subkern::bind_cuda_update_mask(m);

@@ -6,6 +6,7 @@
 #include "../cuda/packed_adamw_plan.h"
 #include "../cuda/sample_without_replacement_plan.h"
 #include "../cuda/scan_plan.h"
+#include "../cuda/sense_plan.h"
 #include "../cuda/sst_adamw_plan.h"
 #include "../cuda/svd_small_plan.h"
 #include "../cuda/update_mask_plan.h"
@@ -112,6 +113,26 @@ int cuda_scan(const CudaScan& call, const CudaQueue& queue, int64_t* launches) {
   return plan_scan(call, Recorder(queue, launches));
 }
 
+int64_t cuda_sense_pack_floats(bool line, int64_t weight_sets, int64_t h, int64_t w) {
+  return SensePacked(line, weight_sets, h, w).floats;
+}
+
+void cuda_sense_pack(bool line, int64_t weight_sets, int64_t h, int64_t w, const float* weights,
+                     float* packed) {
+  plan_sense_pack(line, weight_sets, h, w, weights, packed);
+}
+
+int64_t cuda_sense_workspace(const CudaSenseMaps& S) { return plan_sense_workspace(S); }
+
+// A device is known by its shared memory, as above.
+int cuda_sense_normal(const CudaSenseNormal& call, const CudaQueue& queue, int64_t* launches) {
+  return plan_sense_normal(call, queue.device, Recorder(queue, launches));
+}
+
+int cuda_sense_solve(const CudaSenseSolve& call, const CudaQueue& queue, int64_t* launches) {
+  return plan_sense_solve(call, queue.device, Recorder(queue, launches));
+}
+
 int cuda_sst_adamw(const CudaSst& call, const CudaSstOptions& options, const CudaQueue& queue,
                    int64_t* launches) {
   return plan_sst(call, options, Recorder(queue, launches));
@@ -156,6 +177,7 @@ void bind_plans(py::module_& m) {
   bind_cuda_packed_adamw(plans);
   bind_cuda_sample_without_replacement(plans);
   bind_cuda_scan(plans);
+  bind_cuda_sense_normal(plans);
   bind_cuda_sst_adamw(plans);
   bind_cuda_svd_small(plans);
   bind_cuda_update_mask(plans);

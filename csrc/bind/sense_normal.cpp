@@ -3,6 +3,7 @@
 
 #include "bindings.h"
 #include "checks.h"
+#include "sense_checks.h"
 
 namespace subkern {
 namespace {
@@ -13,23 +14,7 @@ Counter sense_normal_calls("sense_normal"), sense_pack_calls("sense_pack"),
 SenseShape sense_shape(const Check& check, bool line, std::int64_t images, std::int64_t map_sets,
                        std::int64_t weight_sets, std::int64_t coils, std::int64_t h,
                        std::int64_t w) {
-  const std::pair<const char*, std::int64_t> counts[] = {
-      {"images", images}, {"map_sets", map_sets}, {"weight_sets", weight_sets}, {"coils", coils}};
-  for (const auto& [name, count] : counts) {
-    const bool none = count == 0 && std::string(name) == "images";
-    if ((count < 1 && !none) || count >> 20 != 0) {
-      check.fail(name, "be in [1, 2^20)", std::to_string(count));
-    }
-  }
-  check.elements("h", h, "w", w);
-  if (!sense_serves(w)) {
-    check.fail("w", "be in [2, 1024] with the factors 2, 3 and 5", std::to_string(w));
-  }
-  if (!line && !sense_serves(h)) {
-    check.fail("h", "be in [2, 1024] with the factors 2, 3 and 5", std::to_string(h));
-  }
-  check.elements("map_sets", map_sets * coils, "h", h * w);
-  check.elements("images", images, "h", h * w);
+  check_sense_sizes(check, line, images, map_sets, weight_sets, coils, h, w);
   return {line, images, map_sets, weight_sets, coils, h, w};
 }
 
@@ -47,11 +32,7 @@ void sense_pack(bool line, std::int64_t map_sets, std::int64_t weight_sets, std:
   check.threads(threads);
   check.pointer("maps", maps, h > 0);
   check.pointer("weights", weights, true);
-  check.pointer("packed", packed, true);
-  if (packed_floats < sense_pack_floats(shape)) {
-    check.fail("packed_floats", "be at least " + std::to_string(sense_pack_floats(shape)),
-               std::to_string(packed_floats));
-  }
+  check_sense_packed(check, packed, packed_floats, sense_pack_floats(shape));
   {
     py::gil_scoped_release release;
     sk_sense_pack(shape, as<const float>(maps), as<const float>(weights), as<float>(packed),
@@ -71,11 +52,7 @@ void check_sense_memory(const Check& check, const SenseShape& shape, Address pac
                         std::int64_t packed_floats, Address workspace,
                         std::int64_t workspace_bytes, int threads) {
   check.threads(threads);
-  check.pointer("packed", packed, true);
-  if (packed_floats < sense_pack_floats(shape)) {
-    check.fail("packed_floats", "be at least " + std::to_string(sense_pack_floats(shape)),
-               std::to_string(packed_floats));
-  }
+  check_sense_packed(check, packed, packed_floats, sense_pack_floats(shape));
   check.workspace(workspace, workspace_bytes, sense_workspace(shape, threads));
 }
 

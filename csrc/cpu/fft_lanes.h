@@ -1,13 +1,13 @@
 // Transforms of kWidth signals at once, a lane for each; points lie as [n][re, im][kWidth].
 //
-// The frequencies come out in the order that the stages leave (fft_frequency of fft_plan.h), and the
+// The frequencies come out in the order that the stages leave (fft_frequency of csrc/cuda/fft_plan.h), and the
 // inverse takes them so: what only multiplies between the two needs no reordering. Neither divides
 // by the length. The first and the last stage read and write through functors, so that products
 // with something else cost no pass of their own.
 #pragma once
 
+#include "../cuda/fft_layout.h"
 #include "fft_butterflies.h"
-#include "fft_plan.h"
 
 namespace subkern {
 namespace SUBKERN_ISA {

@@ -2,7 +2,7 @@
 // whose numbers lie as [w][re, im][kWidth].
 #pragma once
 
-#include "fft_plan.h"
+#include "../cuda/fft_layout.h"
 #include "subkern/sense_normal.h"
 
 namespace subkern {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "../cuda/fft_plan.h"
 #include "subkern/sense_normal.h"
 #include "work.h"
 
@@ -196,8 +197,6 @@ void normal_of_planes(const SenseNormal& call, const Layout& at, const Kernels& 
 }
 
 }  // namespace
-
-bool sense_serves(int64_t n) { return fft_serves(n); }
 
 int64_t sense_pack_floats(const SenseShape& shape) {
   return Layout(shape, active_kernels()).floats;

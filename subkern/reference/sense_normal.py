@@ -27,9 +27,10 @@ def sense_normal(
     """
     line = weights.dim() == 2
     axes = (-1,) if line else (-2, -1)
-    count = max(len(v), 1)
-    S = maps.repeat(count // len(maps), 1, 1, 1)[: len(v)]
-    w = weights.repeat(count // len(weights), *[1] * len(axes))[: len(v)]
+    if not v.numel():  # torch.fft has no plan for that
+        return v.clone(), v.new_zeros(v.shape[: 2 if line else 1], dtype=torch.float64)
+    S = maps.repeat(len(v) // len(maps), 1, 1, 1)
+    w = weights.repeat(len(v) // len(weights), *[1] * len(axes))
     w = w[:, None, None] if line else w[:, None]
     data = torch.fft.fftn(S * v[:, None], dim=axes, norm="ortho") * w
     out = (S.conj() * torch.fft.ifftn(data, dim=axes, norm="ortho")).sum(1)

@@ -43,6 +43,7 @@ _SVD, _EIGH = "test_cuda_svd_small.py::test_contract", "test_cuda_eigh_small.py:
 _SMALL = "test_cuda_orthonormalize.py::test_against_truth"
 _TALL = "test_cuda_orthonormalize_tall.py::test_against_truth"
 _RARE = "test_cuda_orthonormalize_tall.py::test_"
+_SENSE = "ops/test_sense_normal.py::test_against_truth"
 _ADAM, _MOMENTS = "test_cuda_adam.py::test_sizes", "test_cuda_moments.py::test_against_truth"
 
 KERNELS = {
@@ -78,6 +79,15 @@ KERNELS = {
         *("test_cuda_packed_adamw.py::test_runs", 1024),
     ),
     "scan_kernel": Kernel("scan.cuh", _ELEMENTS, 256, 64, 3 << 10, "ops/test_scan.py::test_values"),
+    # Dynamic shared memory holds the row, what warps transform and, for solves, the maps.
+    "sense_line_kernel": Kernel(*("sense_normal.cuh", ("",), 256, 64, 3 << 10), _SENSE, 1024),
+    "sense_rows_kernel": Kernel(*("sense_normal.cuh", ("",), 256, 64, 0), _SENSE, 1024),
+    "sense_columns_kernel": Kernel(*("sense_normal.cuh", ("",), 256, 64, 0), _SENSE, 1024),
+    "sense_gather_kernel": Kernel(*("sense_normal.cuh", ("",), 256, 64, 3 << 10), _SENSE, 1024),
+    "sense_solve_kernel": Kernel(
+        *("sense_solve.cuh", ("true", "false"), 256, 128, 3 << 10),
+        *("ops/test_sense_normal.py::test_solves", 512),
+    ),
     "sst_adamw_kernel": Kernel(
         *("sst_adamw.cuh", _BOTH_WIDTHS, 256, 64, 3 << 10),
         *("test_cuda_sst_adamw.py::test_one_launch_for_all", 1024),

@@ -14,9 +14,6 @@ struct SenseShape {
   int64_t images, map_sets, weight_sets, coils, h, w;
 };
 
-// Whether the kernels transform signals of that length.
-bool sense_serves(int64_t n);
-
 // Floats of what the kernels make of maps and weights, and bytes of scratch of a call.
 int64_t sense_pack_floats(const SenseShape& shape);
 int64_t sense_workspace(const SenseShape& shape, int threads);

@@ -1,13 +1,14 @@
-// Radices and tables of transforms.
-#include "fft_plan.h"
+// Radices and tables of transforms; host code, compiled for no instruction set in particular.
+#pragma once
 
 #include <cmath>
 
+#include "fft_layout.h"
+
 namespace subkern {
 
-constexpr double kTurn = -6.283185307179586476925;
-
-bool fft_serves(int64_t n) {
+// Whether a length has a plan.
+inline bool fft_serves(int64_t n) {
   if (n < 2 || n > kLongestFft) return false;
   constexpr int kPrimes[] = {2, 3, 5};
   for (const int prime : kPrimes) {
@@ -16,7 +17,9 @@ bool fft_serves(int64_t n) {
   return n == 1;
 }
 
-FftPlan fft_plan(int64_t n, int most) {
+// The plan of a length that fft_serves, with radices up to `most` (4 or 8) for powers of two: few
+// stages, each of which reads and writes everything.
+inline FftPlan fft_plan(int64_t n, int most) {
   FftPlan plan;
   int twos = 0;
   int64_t rest = n;
@@ -39,7 +42,9 @@ FftPlan fft_plan(int64_t n, int most) {
   return plan;
 }
 
-void fft_tables(const FftPlan& plan, float* tables) {
+// Factors exp(-2 pi i j k / length) of every stage, by j and then k = 1, 2, ...
+inline void fft_tables(const FftPlan& plan, float* tables) {
+  constexpr double kTurn = -6.283185307179586476925;
   for (int s = 0; s < plan.stages; ++s) {
     const int length = plan.length[s], radix = plan.radix[s];
     float* at = tables + plan.table[s];
@@ -53,7 +58,8 @@ void fft_tables(const FftPlan& plan, float* tables) {
   }
 }
 
-int fft_frequency(const FftPlan& plan, int position) {
+// The frequency that the transform leaves at a position.
+inline int fft_frequency(const FftPlan& plan, int position) {
   int frequency = 0, weight = 1;
   for (int s = 0; s < plan.stages; ++s) {
     const int part = plan.length[s] / plan.radix[s];

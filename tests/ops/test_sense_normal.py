@@ -1,0 +1,235 @@
+"""H v and whole solves of multi-coil imaging: one body for every backend, against complex128."""
+
+import math
+
+import pytest
+import torch
+from sktest import emulated_cuda
+from sktest.backends import device_of, is_simulated
+
+from subkern.backends import BackendUnavailableError
+from subkern.ops.sense_normal import sense_normal, sense_pack
+from subkern.ops.sense_solve import sense_solve
+from subkern.reference import sense_normal as reference
+from subkern.reference.sense_solve import sense_solve as reference_solve
+
+OP = "sense_normal"
+EPS = torch.finfo(torch.float32).eps
+# Rows, points: every radix alone and with others, strips that are not full, one row.
+LINES = [(1, 2), (3, 3), (5, 5), (2, 4), (17, 8), (33, 45), (7, 16), (16, 20), (19, 48), (4, 150)]
+LONG = [(20, 320), (16, 256), (9, 384), (3, 729), (2, 1000), (2, 1024)]
+PLANES = [(2, 2), (3, 5), (8, 20), (16, 16), (25, 18), (40, 30)]
+LARGE = [(320, 320), (256, 384), (75, 1024), (1000, 27)]
+
+
+def make(shape, line, backend, *, images=2, map_sets=1, weight_sets=1, coils=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    h, w = shape
+    lengths = (w,) if line else (h, w)
+
+    def draw(*size):
+        return torch.randn(size, dtype=torch.complex64, generator=generator).to(device_of(backend))
+
+    maps = draw(map_sets, coils, h, w) / coils**0.5
+    weights = torch.rand(weight_sets, *lengths, generator=generator).to(device_of(backend))
+    gamma = (3 * torch.rand(images, generator=generator)).to(device_of(backend))
+    return draw(images, h, w), maps, weights, gamma
+
+
+def wide(*tensors):
+    return [
+        t if t is None else t.to(torch.complex128 if t.is_complex() else torch.float64)
+        for t in tensors
+    ]
+
+
+def check(v, maps, weights, gamma, backend, packed=None):
+    out, dot = sense_normal(v, maps, weights, gamma, packed, backend=backend)
+    exact, exact_dot = reference.sense_normal(*wide(v, maps, weights, gamma))
+    # Each of two transforms loses a few units for every stage; their sums grow with the root.
+    points = v.shape[-1] if weights.dim() == 2 else v[0].numel()
+    bound = EPS * (8 + 2 * math.log2(points))
+    assert (out - exact).norm() <= bound * exact.norm(), "H v"
+    scale = (v.abs().double().square().sum() * exact.abs().square().sum()).sqrt()
+    assert dot.shape == exact_dot.shape
+    assert (dot - exact_dot).abs().max() <= bound * scale, "<v, H v>"
+    return out, dot
+
+
+def sizes(backend, small, large):
+    return small if is_simulated(backend) else [*small, *large]
+
+
+@pytest.mark.parametrize("shifted", [True, False], ids=["shifted", "plain"])
+@pytest.mark.parametrize("line", [True, False], ids=["line", "plane"])
+def test_against_truth(backend, line, shifted):
+    for shape in sizes(backend, LINES, LONG) if line else sizes(backend, PLANES, LARGE):
+        v, maps, weights, gamma = make(shape, line, backend)
+        check(v, maps, weights, gamma if shifted else None, backend)
+
+
+@pytest.mark.parametrize("line", [True, False], ids=["line", "plane"])
+def test_sets_and_coils(backend, line):
+    """Maps and weights of all images, or of each; more coils than warps or lanes."""
+    for images, map_sets, weight_sets, coils in ((2, 2, 1, 1), (4, 2, 4, 4), (1, 1, 1, 19)):
+        options = dict(images=images, map_sets=map_sets, weight_sets=weight_sets, coils=coils)
+        v, maps, weights, gamma = make((6, 20), line, backend, **options)
+        packed = sense_pack(maps, weights, backend=backend)
+        found = check(v, maps, weights, gamma, backend, packed)
+        again = sense_normal(v, maps, weights, gamma, None, backend=backend)
+        assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
+
+
+@pytest.mark.parametrize("line", [True, False], ids=["line", "plane"])
+def test_alone_on_one_thread_on_any_schedule(backend, line):
+    v, maps, weights, gamma = make((25, 40), line, backend, images=3)
+    out, dot = sense_normal(v, maps, weights, gamma, None, backend=backend)
+    if backend == "reference":  # its transforms are torch's
+        return
+    for i in range(3):
+        one = slice(i, i + 1)
+        alone = sense_normal(v[one], maps, weights, gamma[one], None, backend=backend)
+        assert torch.equal(alone[0], out[one])
+        assert torch.equal(alone[1], dot[one])
+    torch.set_num_threads(1)
+    assert torch.equal(sense_normal(v, maps, weights, gamma, None, backend=backend)[0], out)
+    for seed in emulated_cuda.SEEDS[1:] if backend == "cuda" and is_simulated(backend) else ():
+        emulated_cuda.set_seed(seed)
+        again = sense_normal(v, maps, weights, gamma, None, backend=backend)
+        assert torch.equal(again[0], out), f"seed {seed}"
+        assert torch.equal(again[1], dot), f"seed {seed}"
+
+
+@pytest.mark.parametrize("line", [True, False], ids=["line", "plane"])
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_not_finite(backend, line, poison):
+    v, maps, weights, gamma = make((18, 20), line, backend, images=3)
+    clean = sense_normal(v, maps, weights, gamma, None, backend=backend)
+    v[1, 7, 3] = poison
+    out, dot = sense_normal(v, maps, weights, gamma, None, backend=backend)
+    assert not dot[1].isfinite().all()
+    assert dot[::2].isfinite().all()
+    if backend != "reference":
+        assert torch.equal(out[::2], clean[0][::2])
+        if line:  # a row alone
+            rest = [row for row in range(18) if row != 7]
+            assert torch.equal(out[1, rest], clean[0][1, rest])
+
+
+def test_nothing_to_do(backend):
+    for line in (True, False):
+        v, maps, weights, gamma = make((4, 6), line, backend, images=0)
+        out, dot = sense_normal(v, maps, weights, gamma, None, backend=backend)
+        assert out.shape == (0, 4, 6)
+        assert dot.shape == ((0, 4) if line else (0,))
+
+
+def solve(v, start, maps, weights, gamma, prox, maxiter, backend):
+    options = dict(prox=prox, maxiter=maxiter)
+    found = sense_solve(v, start, maps, weights, gamma, None, **options, backend=backend)
+    exact = reference_solve(*wide(v, start, maps, weights, gamma), **options)
+    return found, exact
+
+
+@pytest.mark.parametrize("form", ["prox", "from x0", "from zero", "unshifted"])
+def test_solves(backend, form):
+    for shape in sizes(backend, LINES[3:], LONG[:3]):
+        v, maps, weights, gamma = make(shape, True, backend)
+        start = None if form == "from zero" else torch.flip(v, (1,))
+        weight = None if form == "unshifted" else gamma
+        if form == "unshifted":  # well away from singular, for the iterates to be comparable
+            weights = weights + 0.5
+        found, exact = solve(v, start, maps, weights, weight, form == "prox", 3, backend)
+        x, rr, iterations, status = found
+        assert (x - exact[0]).norm() <= 100 * EPS * exact[0].norm(), shape
+        assert (rr - exact[1]).abs().max() <= 1e-4 * v.abs().double().square().sum()
+        assert torch.equal(iterations, exact[2])
+        assert torch.equal(status, exact[3])
+
+
+def test_solve_statuses(backend):
+    v, maps, weights, gamma = make((18, 20), True, backend)
+    clean = sense_solve(v, v, maps, weights, gamma, None, prox=True, maxiter=4, backend=backend)
+    bad = v.clone()
+    bad[0, 5, 2] = math.nan
+    x, _, iterations, status = sense_solve(
+        bad, v, maps, weights, gamma, None, prox=True, maxiter=4, backend=backend
+    )
+    assert status.view(2, 18)[0, 5] == 4
+    assert iterations.view(2, 18)[0, 5] == 0
+    assert torch.equal(x[0, 5], v[0, 5])
+    rest = torch.arange(36) != 5
+    assert (status.cpu()[rest] == 1).all()
+    if backend != "reference":
+        assert torch.equal(x.view(36, 20)[rest], clean[0].view(36, 20)[rest])
+    # Nothing to solve: a right-hand side of zeros, weights of zeros.
+    zero = torch.zeros_like(v)
+    for rhs, start, w, prox in ((zero, None, weights, False), (v, v, weights * 0, True)):
+        x, rr, iterations, status = sense_solve(
+            rhs, start, maps, w, gamma * 0 if prox else gamma, None, prox=prox, maxiter=4,
+            backend=backend,
+        )
+        assert torch.equal(x, zero if start is None else start)
+        assert not rr.any()
+        assert not iterations.any()
+        assert not status.any()
+    # Curvature that is not positive: N of weights below zero.
+    x, _, _, status = sense_solve(
+        v, None, maps, -weights - 0.1, None, None, prox=False, maxiter=4, backend=backend
+    )
+    assert (status == 3).all()
+    assert not x.any()
+
+
+def test_scale(backend):
+    """The same iterates up to scale, at both ends of what data come in."""
+    v, maps, weights, gamma = make((6, 20), True, backend)
+    options = dict(prox=False, maxiter=3, backend=backend)
+    x, *_ = sense_solve(v, None, maps, weights, gamma, None, **options)
+    for power in (2.0**-40, 2.0**40):
+        scaled, *_ = sense_solve(v * power, None, maps, weights, gamma, None, **options)
+        torch.testing.assert_close(scaled / power, x, rtol=1e-5, atol=1e-6)
+
+
+def test_refusals(backend):
+    if backend == "reference":
+        pytest.skip("the reference serves everything")
+    v, maps, weights, gamma = make((4, 6), True, backend)
+    refused = [
+        (dict(maps=maps.to(torch.complex128)), "serves complex64"),
+        (dict(v=v.to(torch.complex128)), "needs images like the maps"),
+        (dict(v=v[:, :3]), "needs images"),
+        (dict(v=v.mT.contiguous().mT), "needs contiguous images"),
+        (dict(weights=weights[:, :5]), "needs weights"),
+        (dict(gamma=gamma.double()), "needs gamma"),
+        (dict(gamma=gamma[:1]), "needs gamma"),
+        (dict(v=v[:1], maps=maps.expand(2, -1, -1, -1).contiguous()), "needs whole sets"),
+    ]
+    for change, reason in refused:
+        call = dict(v=v, maps=maps, weights=weights, gamma=gamma) | change
+        with pytest.raises(BackendUnavailableError, match=reason):
+            sense_normal(*call.values(), None, backend=backend)
+    v, maps, weights, gamma = make((4, 7), True, backend)
+    with pytest.raises(BackendUnavailableError, match="factors 2, 3 and 5"):
+        sense_normal(v, maps, weights, gamma, None, backend=backend)
+
+
+def test_packed_memory_is_checked(backend):
+    if backend == "reference":
+        pytest.skip("packs nothing")
+    v, maps, weights, gamma = make((4, 6), True, backend)
+    with pytest.raises(ValueError, match="packed_floats must be at least"):
+        sense_normal(v, maps, weights, gamma, torch.zeros(3), backend=backend)
+
+
+def test_compile_and_opcheck():
+    v, maps, weights, gamma = make((4, 6), True, "reference")
+
+    def call(v):
+        return sense_normal(v, maps, weights, gamma, None, backend="")
+
+    compiled = torch.compile(call, fullgraph=True)(v)
+    assert all(torch.equal(a, b) for a, b in zip(compiled, call(v), strict=True))
+    solve_options = dict(prox=True, maxiter=2, backend="")
+    torch.library.opcheck(sense_normal, (v, maps, weights, gamma, None), dict(backend=""))
+    torch.library.opcheck(sense_solve, (v, v, maps, weights, gamma, None), solve_options)

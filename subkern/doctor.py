@@ -151,14 +151,16 @@ def _probe_packed_adamw(backend: str) -> list[Tensor]:
 
 
 def _probe_cg(backend: str) -> list[Tensor]:
-    K = torch.tensor([[4.0, 1.0], [1.0, 3.0]], device=_device_of(backend))
-    b = torch.tensor([[1.0, 2.0]], device=_device_of(backend))
-    found = ops.cg(lambda v: v @ K, b, maxiter=2, backend=backend)
-    return [found.x.cpu(), found.iterations.cpu(), found.status.cpu()]
+    X = _probe_matrices(backend)
+    b, C = X[:, 0] + 1j * X[:, 1], X.mT @ X
+    found = ops.cg(
+        lambda v: (C.to(v.dtype) @ v[:, :, None])[:, :, 0], b, gamma=0.5, info=True, backend=backend
+    )
+    return [torch.view_as_real(found.x).cpu(), found.status.cpu()]
 
 
 def _sense(backend: str) -> tuple[Tensor, Tensor]:
-    """An image and maps of two coils; the weights of a line mask are ones and zeros."""
+    """An image, and maps of two coils."""
     v, *maps = _probe_matrices(backend).to(torch.complex64)
     return v[None], torch.stack(maps)[None]
 

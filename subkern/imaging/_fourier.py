@@ -25,4 +25,6 @@ def ifft(k: Tensor, axes: Sequence[int], centered: bool) -> Tensor:
     if not centered:
         return torch.fft.ifftn(k, dim=tuple(axes), norm="ortho")
     moved = torch.fft.ifftshift(k, dim=tuple(axes))
-    return torch.fft.fftshift(torch.fft.ifftn(moved, dim=tuple(axes), norm="ortho"), dim=tuple(axes))
+    return torch.fft.fftshift(
+        torch.fft.ifftn(moved, dim=tuple(axes), norm="ortho"), dim=tuple(axes)
+    )

@@ -6,6 +6,10 @@ is (samples, planes, h, w).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,6 +18,7 @@ from subkern.ops._library import is_real, is_watched
 from subkern.ops._operator import NormalOperator
 from subkern.ops.sense_normal import sense_normal, sense_pack
 from subkern.ops.sense_solve import sense_solve
+from subkern.reference._fixed_order import times
 
 
 class SenseNormal(NormalOperator):
@@ -24,12 +29,18 @@ class SenseNormal(NormalOperator):
         mask: (samples or 1, 1, *spatial), axes along which it is constant may have one element.
         varied: spatial axes that it varies along.
         centered: see :class:`CartesianSense`.
-        ndim: spatial axes.
+        check: raises unless what it is given, a name and a tensor, are images of the operator.
     """
 
     def __init__(
-        self, maps: Tensor, mask: Tensor, varied: tuple[int, ...], centered: bool, ndim: int
+        self,
+        maps: Tensor,
+        mask: Tensor,
+        varied: tuple[int, ...],
+        centered: bool,
+        check: Callable[[str, Tensor], None],
     ):
+        self._check, ndim = check, mask.dim() - 2
         constant = tuple(axis for axis in range(ndim) if axis not in varied)
         self._order = (*constant, *varied)
         self._sets = maps.dim() == ndim + 3
@@ -41,9 +52,9 @@ class SenseNormal(NormalOperator):
         weights = mask.square()
         for axis in constant:
             weights = weights.narrow(2 + axis, 0, 1)
-        weights = weights.expand(*mask.shape[:2], *[
-            spatial[axis] if axis in varied else 1 for axis in range(ndim)
-        ])
+        weights = weights.expand(
+            *mask.shape[:2], *[spatial[axis] if axis in varied else 1 for axis in range(ndim)]
+        )
         if centered:
             weights = torch.fft.ifftshift(weights, dim=[2 + axis for axis in varied])
         self._weights = weights.reshape(len(mask), *lengths).contiguous()
@@ -68,6 +79,15 @@ class SenseNormal(NormalOperator):
         else:
             self._kernel_weights = self._weights
         self._packed: dict[str, Tensor] = {}
+        self.has_rows = self._line and not self._sets
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What kernels prepared may not suit the machine that a copy is loaded on."""
+        return {**self.__dict__, "_packed": {}}
+
+    def check(self, name: str, v: Tensor) -> None:
+        """Raise unless ``v`` is a batch of images."""
+        self._check(name, v)
 
     def enter(self, v: Tensor) -> Tensor:
         """(samples, [sets,] *spatial) -> (samples, [sets,] rows, *varied)."""
@@ -84,9 +104,7 @@ class SenseNormal(NormalOperator):
 
     def groups(self, coupling: str, samples: int, v: Tensor) -> int:
         """Rows are independent under a line mask alone."""
-        if coupling == "row" and self._line and not self._sets:
-            return samples * self._rows
-        return super().groups(coupling, samples, v)
+        return samples * self._rows if coupling == "row" else super().groups(coupling, samples, v)
 
     def __call__(self, v: Tensor) -> Tensor:
         """N v."""
@@ -94,9 +112,7 @@ class SenseNormal(NormalOperator):
             return self._by_torch(v)
         return self._apply(v, None)[0]
 
-    def fused(
-        self, v: Tensor, gamma: Tensor | None, coupling: str
-    ) -> tuple[Tensor, Tensor] | None:
+    def fused(self, v: Tensor, gamma: Tensor | None, coupling: str) -> tuple[Tensor, Tensor] | None:
         """(H v, <v, H v>) in one op; None for sets of maps and volumes."""
         if self._kernel_maps is None:
             return None
@@ -156,10 +172,10 @@ class SenseNormal(NormalOperator):
         axes = tuple(range(-self._depth, 0))
         maps = self._maps if self._sets else self._maps[None]
         images = v if self._sets else v[:, None]
-        coils = sum(S * images[:, e].unsqueeze(1) for e, S in enumerate(maps))
+        coils = reduce(torch.add, (times(S, images[:, e, None]) for e, S in enumerate(maps)))
         weights = self._weights.view(len(self._weights), 1, 1, *self._weights.shape[1:])
         data = torch.fft.ifftn(
             weights * torch.fft.fftn(coils, dim=axes, norm="ortho"), dim=axes, norm="ortho"
         )
-        found = torch.stack([(S.conj() * data).sum(1) for S in maps], 1)
+        found = torch.stack([times(S.conj(), data).sum(1) for S in maps], 1)
         return found if self._sets else found[:, 0]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
 from subkern.imaging._fourier import fft, ifft
 from subkern.imaging._sense import SenseNormal
+from subkern.ops._called import check_batch
 from subkern.ops._checks import check_flag, check_tensor
 from subkern.ops._operator import LinearOperator, NormalOperator
+from subkern.reference._fixed_order import times
 
 KINDS = {1: "line", 2: "plane", 3: "volume"}
 
@@ -23,8 +27,9 @@ class CartesianSense(LinearOperator):
     origin is.
 
     Args:
-        maps: S, (samples or 1, coils, *spatial) complex; (sets, samples or 1, coils, *spatial) for
-            several sets of maps (soft SENSE), whose images are (samples, sets, *spatial).
+        maps: S, (samples or 1, coils, *spatial) complex64 or complex128; (sets, samples or 1,
+            coils, *spatial) for several sets of maps (soft SENSE), whose images are (samples, sets,
+            *spatial). Must not be written afterwards, nor the mask: see :meth:`update`.
         mask: real, >= 0, (samples or 1, 1, *spatial) or what broadcasts to that; values other than
             0 and 1 weight the data, and N by their squares.
         centered: the zero frequency and the image's origin lie at n // 2; else first.
@@ -56,7 +61,11 @@ class CartesianSense(LinearOperator):
         spatial_ndim: int = 2,
         detect_lines: bool = True,
     ):
-        if isinstance(spatial_ndim, bool) or spatial_ndim not in KINDS:
+        if isinstance(spatial_ndim, bool) or not isinstance(spatial_ndim, int):
+            raise TypeError(
+                f"CartesianSense: spatial_ndim must be an int, got {type(spatial_ndim).__name__}"
+            )
+        if spatial_ndim not in KINDS:
             raise ValueError(f"CartesianSense: spatial_ndim must be 1, 2 or 3, got {spatial_ndim}")
         self.spatial_ndim = spatial_ndim
         self.centered = check_flag("CartesianSense", "centered", centered)
@@ -71,8 +80,10 @@ class CartesianSense(LinearOperator):
         d = self.spatial_ndim
         check_tensor("CartesianSense", "maps", maps)
         check_tensor("CartesianSense", "mask", mask)
-        if not maps.is_complex():
-            raise TypeError(f"CartesianSense: maps must be complex, got {maps.dtype}")
+        if maps.dtype not in (torch.complex64, torch.complex128):
+            raise TypeError(
+                f"CartesianSense: maps must be complex64 or complex128, got {maps.dtype}"
+            )
         if maps.dim() not in (d + 2, d + 3):
             raise ValueError(
                 f"CartesianSense: maps must have shape ([sets,] samples, coils, *spatial) with "
@@ -87,7 +98,8 @@ class CartesianSense(LinearOperator):
             raise ValueError(
                 f"CartesianSense: maps must have a coil and a sample, got {tuple(maps.shape)}"
             )
-        mask = mask.detach().to(maps.real.dtype)
+        maps = maps.detach().resolve_conj().resolve_neg()
+        mask = mask.detach().resolve_neg().to(maps.real.dtype)
         mask = mask.reshape(*[1] * (d + 2 - mask.dim()), *mask.shape)
         fits = mask.dim() == d + 2 and mask.shape[1] == 1
         fits = fits and (samples == 1 or mask.shape[0] in (1, samples))
@@ -96,16 +108,19 @@ class CartesianSense(LinearOperator):
                 f"CartesianSense: mask must broadcast to ({samples} or 1, 1, "
                 f"{', '.join(map(str, spatial))}), got {tuple(mask.shape)}"
             )
-        if mask.numel() and not bool((mask >= 0).all() & torch.isfinite(mask).all()):
-            raise ValueError("CartesianSense: mask must be finite and zero or more, got others")
-        self.maps, self.mask = maps.detach(), mask
+        if mask.numel() and not bool((mask >= 0).all() & torch.isfinite(mask.square()).all()):
+            raise ValueError(
+                "CartesianSense: mask must be zero or more and its square finite, got others"
+            )
+        self.maps, self.mask = maps, mask
         self._sets = maps.shape[0] if maps.dim() == d + 3 else None
+        self.image_dim, self.data_dim = d + 1 + (self._sets is not None), d + 2
         varied = self._varied_axes()
         self.kind = KINDS[len(varied)]
         power = self.maps.abs().square().sum((0, 2) if self._sets else 1)
         most = mask.square().max() if mask.numel() else mask.sum()
         self.norm_bound = float(power.max() * most) if power.numel() else 0.0
-        self._normal = SenseNormal(self.maps, mask, varied, self.centered, d)
+        self._normal = SenseNormal(maps, mask, varied, self.centered, self._check_image)
 
     def _varied_axes(self) -> tuple[int, ...]:
         """Spatial axes along which the mask varies; at least one, and all if not looked for."""
@@ -121,26 +136,13 @@ class CartesianSense(LinearOperator):
         return tuple(varied) or (d - 1,)
 
     def _check(self, name: str, value: Tensor, shape: tuple[int, ...]) -> None:
-        check_tensor("CartesianSense", name, value)
-        if value.dtype != self.maps.dtype:
-            raise TypeError(
-                f"CartesianSense: {name} must be {self.maps.dtype} like maps, got {value.dtype}"
-            )
-        if value.device != self.maps.device:
-            raise ValueError(
-                f"CartesianSense: {name} must be on {self.maps.device}, got {value.device}"
-            )
-        per_sample = max(self.maps.shape[-self.spatial_ndim - 2], self.mask.shape[0])
-        if tuple(value.shape[1:]) != shape or per_sample not in (1, len(value)):
-            count = per_sample if per_sample > 1 else "samples"
-            raise ValueError(
-                f"CartesianSense: {name} must have shape ({count}, "
-                f"{', '.join(map(str, shape))}), got {tuple(value.shape)}"
-            )
+        samples = max(self.maps.shape[-self.spatial_ndim - 2], self.mask.shape[0])
+        made_of = ((self.maps.dtype,), self.maps.device)
+        check_batch("CartesianSense", name, value, shape, samples, *made_of)
 
-    def _image_shape(self) -> tuple[int, ...]:
+    def _check_image(self, name: str, value: Tensor) -> None:
         spatial = tuple(self.maps.shape[-self.spatial_ndim :])
-        return spatial if self._sets is None else (self._sets, *spatial)
+        self._check(name, value, spatial if self._sets is None else (self._sets, *spatial))
 
     @property
     def _axes(self) -> tuple[int, ...]:
@@ -148,11 +150,12 @@ class CartesianSense(LinearOperator):
 
     def matvec(self, x: Tensor) -> Tensor:
         """Images (samples, [sets,] *spatial) -> data (samples, coils, *spatial)."""
-        self._check("x", x, self._image_shape())
+        self._check_image("x", x)
         if self._sets is None:
-            coils = self.maps * x.unsqueeze(1)
+            coils = times(self.maps, x.unsqueeze(1))
         else:
-            coils = sum(S * x[:, e].unsqueeze(1) for e, S in enumerate(self.maps))
+            each = (times(S, x[:, e].unsqueeze(1)) for e, S in enumerate(self.maps))
+            coils = reduce(torch.add, each)
         return self.mask * fft(coils, self._axes, self.centered)
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -161,12 +164,15 @@ class CartesianSense(LinearOperator):
         self._check("y", y, (self.maps.shape[-self.spatial_ndim - 1], *spatial))
         coils = ifft(self.mask * y, self._axes, self.centered)
         if self._sets is None:
-            return (self.maps.conj() * coils).sum(1)
-        return torch.stack([(S.conj() * coils).sum(1) for S in self.maps], 1)
+            return times(self.maps.conj(), coils).sum(1)
+        return torch.stack([times(S.conj(), coils).sum(1) for S in self.maps], 1)
 
     def normal(self, x: Tensor) -> Tensor:
         """A* A x, transformed along the axes alone that the mask varies along."""
-        self._check("x", x, self._image_shape())
+        if torch.is_grad_enabled() and x.requires_grad:
+            return self.adjoint(self.matvec(x))  # which autograd knows
+        self._check_image("x", x)
+        x = x.resolve_conj().resolve_neg()
         return self._normal.leave(self._normal(self._normal.enter(x)))
 
     def normal_operator(self) -> NormalOperator:

@@ -6,12 +6,16 @@ import torch
 from torch import Tensor
 
 from subkern.imaging._fourier import fft, ifft
+from subkern.ops._called import check_batch
 from subkern.ops._checks import check_flag, check_tensor
+from subkern.ops._krylov import check_weights
 from subkern.ops._operator import LinearOperator
 
 
 class FourierMask(LinearOperator):
     """A x = mask * F x, F orthonormal: N is diagonal in the Fourier domain.
+
+    Images are complex64, or complex128 where the mask is float64.
 
     Args:
         mask: (samples or 1, H, W), real, >= 0.
@@ -27,31 +31,51 @@ class FourierMask(LinearOperator):
         [[[1.0, 1.0], [1.0, 1.0]]]
     """
 
+    image_dim = data_dim = 3
+
     def __init__(self, mask: Tensor, *, centered: bool = True):
         check_tensor("FourierMask", "mask", mask)
         if mask.is_complex():
             raise TypeError(f"FourierMask: mask must be real, got {mask.dtype}")
+        if mask.numel() and not bool((mask >= 0).all() & torch.isfinite(mask.square()).all()):
+            raise ValueError(
+                "FourierMask: mask must be zero or more and its square finite, got others"
+            )
         if mask.dim() != 3:
             raise ValueError(
                 f"FourierMask: mask must have shape (samples or 1, H, W), got {tuple(mask.shape)}"
             )
         self.centered = check_flag("FourierMask", "centered", centered)
-        self.mask = mask.detach() if mask.is_floating_point() else mask.float()
+        self.mask = (mask.double() if mask.dtype == torch.float64 else mask.float()).detach()
         self.norm_bound = float(self.mask.square().max()) if mask.numel() else 0.0
+
+    def _check(self, name: str, v: Tensor) -> None:
+        samples, *shape = self.mask.shape
+        dtypes = (self.mask.dtype.to_complex(),)
+        check_batch("FourierMask", name, v, shape, samples, dtypes, self.mask.device)
 
     def matvec(self, x: Tensor) -> Tensor:
         """(samples, H, W) complex -> the same."""
+        self._check("x", x)
         return self.mask * fft(x, (-2, -1), self.centered)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """(samples, H, W) complex -> the same."""
+        self._check("y", y)
         return ifft(self.mask * y, (-2, -1), self.centered)
 
     def prox(self, z: Tensor, y: Tensor, gamma: float | Tensor) -> Tensor:
         """The minimizer of ||x - z||^2 + gamma ||A x - y||^2, without iterations.
 
         F x = (F z + gamma mask y) / (1 + gamma mask^2).
+
+        Args:
+            z: (samples, H, W) complex, the centre.
+            y: data, likewise.
+            gamma: >= 0, a number or (samples,).
         """
-        weight = torch.as_tensor(gamma, dtype=self.mask.dtype, device=z.device).reshape(-1, 1, 1)
+        self._check("z", z)
+        self._check("y", y)
+        weight = check_weights("FourierMask", "gamma", gamma, z).view(-1, 1, 1)
         above = fft(z, (-2, -1), self.centered) + weight * self.mask * y
         return ifft(above / (1 + weight * self.mask.square()), (-2, -1), self.centered)

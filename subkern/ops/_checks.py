@@ -125,7 +125,8 @@ def _reach(t: Tensor) -> int:
     return (sum((size - 1) * stride for size, stride in steps) + 1) * t.element_size()
 
 
-def _overlaps_itself(t: Tensor) -> bool:
+def overlaps_itself(t: Tensor) -> bool:
+    """Whether two elements share memory."""
     reach = 0
     for stride, size in sorted(zip(t.stride(), t.shape, strict=True)):
         if size > 1:
@@ -161,7 +162,7 @@ def check_memory(op: str, call: Mapping[str, object], written: Sequence[str]) ->
             reach = _reach(t)
             if reach <= 0 or not t.numel():
                 continue
-            if writes and not t.is_contiguous() and _overlaps_itself(t):
+            if writes and not t.is_contiguous() and overlaps_itself(t):
                 raise ValueError(f"{op}: {name} must not overlap itself, got strides {t.stride()}")
             start = t.data_ptr()
             spans.append((start, start + reach, writes, name, t))

@@ -3,7 +3,8 @@
 Arrays become tensors by DLPack, without a copy, and results become arrays the same way: they share
 memory with the tensors the function returned. What torch cannot see without a copy is refused with
 the call that makes one: another byte order (TypeError) and negative strides (ValueError). Read-only
-arrays are read in place, since the functions write none of their arguments.
+arrays are read in place, since the functions write nothing but what
+WRITTEN names, which must not be read-only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 KINDS = {"numpy": "NumPy", "cupy": "CuPy"}
+WRITTEN = ("out", "workspace")  # arguments of these names are written
 _PLAIN = (Tensor, str, bool, int, float, torch.dtype, type(None))
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -66,6 +68,8 @@ def _to_tensor(op: str, name: str, array: Any, kind: str) -> Tensor:
             f"pass {kind}.ascontiguousarray(...)"
         )
     if kind == "numpy" and not array.flags.writeable:
+        if name in WRITTEN:
+            raise ValueError(f"{op}: {name} must be writeable, got a read-only array")
         array = importlib.import_module(kind).asarray(_Writable(array))
     try:
         return torch.from_dlpack(array)
@@ -90,22 +94,58 @@ def _to_array(op: str, value: Any, kind: str) -> Any:
     return value
 
 
-def _convert(op: str, name: str, value: Any) -> Any:
+def _convert(op: str, name: str, value: Any, kind: str | None = None) -> Any:
+    """An argument with tensors in the place of arrays; ``kind``: what callables are handed."""
     if isinstance(value, (list, tuple)):
         return type(value)(_convert(op, f"{name}[{i}]", item) for i, item in enumerate(value))
-    kind = _kind(value)
-    return value if kind in (None, "torch") else _to_tensor(op, name, value, str(kind))
+    own = _kind(value)
+    if own is not None:
+        return value if own == "torch" else _to_tensor(op, name, value, own)
+    takes_tensors = isinstance(value, (type, torch.nn.Module))
+    takes_tensors = takes_tensors or getattr(value, "takes_tensors", False)
+    if kind is not None and callable(value) and not takes_tensors:
+        return _hand_arrays(op, name, value, kind)
+    return value
 
 
-def accepts_arrays(function: Function) -> Function:
+class GivesArrays:
+    """A result whose methods answer with arrays of the kind that it was made from."""
+
+    _kind: str | None = None
+
+    def _give(self, value: Any) -> Any:
+        return value if self._kind is None else _to_array(type(self).__name__, value, self._kind)
+
+
+def _hand_arrays(op: str, name: str, function: Callable[..., Any], kind: str) -> Callable[..., Any]:
+    """A callable that is handed arrays, NumPy's read-only, and may answer with them."""
+
+    @functools.wraps(function)
+    def call(v: Tensor) -> Any:
+        array = _to_array(op, v, kind)
+        if kind == "numpy":
+            array.flags.writeable = False
+        return _convert(op, f"the result of {name}", function(array))
+
+    return call
+
+
+def accepts_arrays(function: Function, op: str | None = None) -> Function:
     """Decorator: the function's tensors may be NumPy or CuPy arrays, and so may lists of them.
+
+    Callables among the arguments are then handed such arrays, but for operators and modules, which
+    take tensors.
+
+    Args:
+        function: what to decorate.
+        op: its name in messages; None: the function's.
 
     Raises:
         TypeError: arguments are of more than one kind, or an array is of a dtype or byte order that
             torch does not have.
         ValueError: an array has strides that torch does not have.
     """
-    op = function.__name__
+    op = op or function.__name__
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
 
     @functools.wraps(function)
@@ -123,8 +163,12 @@ def accepts_arrays(function: Function) -> Function:
             words = " and ".join(sorted(KINDS.get(kind, kind) for kind in kinds))
             raise TypeError(f"{op}: arrays must all be of one kind, got {words}")
         called = (*names, *(f"argument {i + 1}" for i in range(len(names), len(args))))
-        converted = [_convert(op, name, x) for name, x in zip(called, args, strict=False)]
-        keywords = {name: _convert(op, name, value) for name, value in kwargs.items()}
-        return _to_array(op, function(*converted, **keywords), kinds[0])
+        kind = kinds[0]
+        converted = [_convert(op, name, x, kind) for name, x in zip(called, args, strict=False)]
+        keywords = {name: _convert(op, name, value, kind) for name, value in kwargs.items()}
+        result = function(*converted, **keywords)
+        if isinstance(result, GivesArrays):
+            result._kind = kind
+        return _to_array(op, result, kind)
 
     return wrapper  # type: ignore[return-value]

@@ -9,6 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from subkern.ops._called import called
+from subkern.ops._checks import check_tensor
+from subkern.ops._interop import accepts_arrays
+
 
 class NormalOperator:
     """N as solvers iterate with it, in a layout of its own.
@@ -18,14 +22,23 @@ class NormalOperator:
 
     Args:
         normal: v -> N v, for every sample of a batch.
+
+    Attributes:
+        has_rows: whether the rows of an image are systems of their own.
     """
+
+    has_rows = False
+    takes_tensors = True  # a callable that arrays are not handed to
 
     def __init__(self, normal: Callable[[Tensor], Tensor]):
         self._normal = normal
 
     def __call__(self, v: Tensor) -> Tensor:
-        """N v."""
-        return self._normal(v)
+        """N v, contiguous."""
+        return called(self._normal, v)
+
+    def check(self, name: str, v: Tensor) -> None:
+        """Raise unless ``v`` is a batch of the operator's images; this class takes any."""
 
     def enter(self, v: Tensor) -> Tensor:
         """An image in N's own layout, contiguous; may share memory with ``v``."""
@@ -37,16 +50,9 @@ class NormalOperator:
 
     def groups(self, coupling: str, samples: int, v: Tensor) -> int:
         """How many sets of scalars a solve has; a group's numbers lie in memory one by one."""
-        if coupling == "row":
-            raise ValueError(
-                "cg: coupling must be 'sample' or 'all' for an operator whose rows are not "
-                "independent, got 'row'"
-            )
         return 1 if coupling == "all" else samples
 
-    def fused(
-        self, v: Tensor, gamma: Tensor | None, coupling: str
-    ) -> tuple[Tensor, Tensor] | None:
+    def fused(self, v: Tensor, gamma: Tensor | None, coupling: str) -> tuple[Tensor, Tensor] | None:
         """(H v, <v, H v> of each group) in one pass, or None where there is no such kernel."""
         return None
 
@@ -75,13 +81,25 @@ class LinearOperator:
 
     A subclass defines :meth:`matvec` and :meth:`adjoint`, on batches (samples, ...). What it knows
     beyond that it offers by :meth:`normal` and :meth:`normal_operator`. Operators are immutable:
-    solvers may keep what they prepare for one.
+    solvers may keep what they prepare for one, and tensors that one was made of must not be
+    written. What a subclass defines takes NumPy and CuPy arrays too, and answers with them.
 
     Attributes:
         norm_bound: an upper bound of ||A* A||, or None.
+        image_dim: axes of a batch of complex images, for which solvers also take two real channels
+            (samples, 2, ...); None where images may be real.
+        data_dim: the same for data.
     """
 
     norm_bound: float | None = None
+    image_dim: int | None = None
+    data_dim: int | None = None
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        for name in ("__init__", "matvec", "adjoint", "normal", "update", "prox"):
+            if name in vars(cls):
+                setattr(cls, name, accepts_arrays(vars(cls)[name], cls.__name__))
 
     def matvec(self, x: Tensor) -> Tensor:
         """A x."""
@@ -113,16 +131,23 @@ def as_normal(op: str, operator: Any) -> NormalOperator:
     )
 
 
-def dot_test(operator: LinearOperator, x: Tensor, y: Tensor, n: int = 8, seed: int = 0) -> float:
+def dot_test(
+    operator: LinearOperator | Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor | None = None,
+    n: int = 8,
+    seed: int = 0,
+) -> float:
     """The worst relative gap between <A x, y> and <x, A* y> for random x and y.
 
     max |<A x, y> - <x, A* y>| / (||A x|| ||y||), the sums in float64; real and complex numbers are
-    drawn where the tensors are complex. A matched pair gives about the rounding of its dtype.
+    drawn where the tensors are complex. A matched pair gives about the rounding of its dtype, one
+    that answers with NaN or Inf gives Inf.
 
     Args:
-        operator: the pair.
+        operator: the pair; without ``y`` also a callable v -> N v.
         x: an image; its shape, dtype and device alone are used.
-        y: data, likewise.
+        y: data, likewise; None tests whether N is Hermitian, <N x, y> = <x, N y>.
         n: pairs of each kind.
         seed: of the draws.
 
@@ -133,25 +158,38 @@ def dot_test(operator: LinearOperator, x: Tensor, y: Tensor, n: int = 8, seed: i
         >>> dot_test(A, torch.empty(1, 4), torch.empty(1, 3)) < 1e-6
         True
     """
-    if not isinstance(operator, LinearOperator):
-        raise TypeError(
-            f"dot_test: operator must be a LinearOperator, got {type(operator).__name__}"
-        )
+    check_tensor("dot_test", "x", x)
+    if y is not None:
+        check_tensor("dot_test", "y", y)
+        if not isinstance(operator, LinearOperator):
+            raise TypeError(
+                "dot_test: operator must be a LinearOperator where y is given, "
+                f"got {type(operator).__name__}"
+            )
+        pair: tuple[Callable[[Tensor], Tensor], ...] = (operator.matvec, operator.adjoint)
+    else:
+        normal = as_normal("dot_test", operator)
+        pair = (lambda v: normal.leave(normal(normal.enter(v))),) * 2
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"dot_test: n must be a whole number of at least 1, got {n!r}")
     generator = torch.Generator().manual_seed(seed)
 
     def draw(like: Tensor, real: bool) -> Tensor:
         v = torch.randn(like.shape, dtype=like.dtype, generator=generator)
         return (v.real + 0j if real and v.is_complex() else v).to(like.device, like.dtype)
 
+    def inner(a: Tensor, b: Tensor) -> complex:
+        wide = torch.complex128
+        return complex(torch.vdot(a.flatten().to(wide), b.flatten().to(wide)))
+
     worst = 0.0
-    for real in (True, False):
-        for _ in range(n):
-            u, v = draw(x, real), draw(y, real)
-            Au, Av = operator.matvec(u), operator.adjoint(v)
-            wide = torch.complex128 if Au.is_complex() or Av.is_complex() else torch.float64
-            left = torch.vdot(Au.flatten().to(wide), v.flatten().to(wide))
-            right = torch.vdot(u.flatten().to(wide), Av.flatten().to(wide))
-            scale = float(Au.to(wide).norm() * v.to(wide).norm())
-            gap = abs(complex(left - right))
-            worst = max(worst, gap / scale if scale else (0.0 if gap == 0 else math.inf))
+    with torch.no_grad():
+        for real in (True, False):
+            for _ in range(n):
+                u, v = draw(x, real), draw(x if y is None else y, real)
+                Au, Av = pair[0](u), pair[1](v)
+                gap = abs(inner(Au, v) - inner(u, Av))
+                scale = math.sqrt(inner(Au, Au).real * inner(v, v).real)
+                part = 0.0 if gap == 0 else gap / scale if scale else math.inf
+                worst = max(worst, part if math.isfinite(part) else math.inf)
     return worst

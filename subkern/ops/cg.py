@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,110 +9,24 @@ import torch
 from torch import Tensor
 
 from subkern.backends import registry
-from subkern.ops._checks import check_backend, check_choice, check_flag, check_number, check_tensor
+from subkern.ops._called import called
+from subkern.ops._channels import Layout, layout_of
+from subkern.ops._checks import check_choice, check_flag, check_number
 from subkern.ops._interop import accepts_arrays
+from subkern.ops._krylov import (
+    CGResult,
+    back_projection,
+    check_alike,
+    check_gamma,
+    check_out,
+    check_steps,
+    check_vector,
+    check_workspace,
+    forced,
+)
 from subkern.ops._operator import LinearOperator, NormalOperator, as_normal
 
-DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 COUPLINGS = ("sample", "row", "all")
-
-
-class CGResult(NamedTuple):
-    """What a solve found.
-
-    Attributes:
-        x: the solution.
-        residual_norm: (samples,) float64, ||b - H x||; of the recursion, unless ``info=True``.
-        iterations: (samples,) int32.
-        status: (samples,) int32; 0 met the tolerance, 1 did all the steps, 2 stagnated near the
-            rounding floor, 3 met curvature that is not positive, 4 is not finite. On 2, 3 and 4 x
-            is the last that was good.
-    """
-
-    x: Tensor
-    residual_norm: Tensor
-    iterations: Tensor
-    status: Tensor
-
-
-def check_vector(op: str, name: str, value: object) -> Tensor:
-    """A batch of real or complex images or vectors, detached."""
-    check_tensor(op, name, value)
-    assert isinstance(value, Tensor)
-    if value.dtype not in DTYPES:
-        raise TypeError(
-            f"{op}: {name} must be float32, float64, complex64 or complex128, got {value.dtype}"
-        )
-    if value.dim() < 2:
-        raise ValueError(
-            f"{op}: {name} must have shape (samples, ...), got {tuple(value.shape)}"
-        )
-    return value.detach()
-
-
-def check_alike(op: str, name: str, value: object, like: Tensor, like_name: str) -> Tensor:
-    """A tensor in the shape, dtype and device of another, detached."""
-    check_tensor(op, name, value)
-    assert isinstance(value, Tensor)
-    if value.dtype != like.dtype:
-        raise TypeError(f"{op}: {name} must be {like.dtype} like {like_name}, got {value.dtype}")
-    if value.shape != like.shape:
-        raise ValueError(
-            f"{op}: {name} must have shape {tuple(like.shape)} like {like_name}, "
-            f"got {tuple(value.shape)}"
-        )
-    if value.device != like.device:
-        raise ValueError(f"{op}: {name} must be on {like.device}, got {value.device}")
-    return value.detach()
-
-
-def check_steps(op: str, name: str, value: object, least: int = 0) -> int:
-    """A whole number of steps."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{op}: {name} must be an int, got {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{op}: {name} must be at least {least}, got {value}")
-    return value
-
-
-def check_gamma(op: str, gamma: float | Tensor | None, like: Tensor) -> Tensor | None:
-    """One weight for each sample, real, or None; the values of a tensor are not looked at."""
-    if gamma is None:
-        return None
-    real = like.real.dtype
-    if isinstance(gamma, Tensor):
-        check_tensor(op, "gamma", gamma)
-        if not gamma.is_floating_point():
-            raise TypeError(f"{op}: gamma must be floating point, got {gamma.dtype}")
-        if gamma.shape not in ((), (1,), (len(like),)):
-            raise ValueError(
-                f"{op}: gamma must be a number or have one for each of {len(like)} samples, "
-                f"got shape {tuple(gamma.shape)}"
-            )
-        if gamma.device != like.device and gamma.dim():
-            raise ValueError(f"{op}: gamma must be on {like.device}, got {gamma.device}")
-        return gamma.detach().to(like.device, real).expand(len(like)).contiguous()
-    check_number(op, "gamma", gamma)
-    return torch.full((len(like),), float(gamma), dtype=real, device=like.device)
-
-
-def check_workspace(op: str, workspace: object, like: Tensor) -> Tensor | None:
-    """Scratch for the residual and the direction."""
-    if workspace is None:
-        return None
-    check_tensor(op, "workspace", workspace)
-    assert isinstance(workspace, Tensor)
-    if workspace.dtype != like.dtype or workspace.device != like.device:
-        raise TypeError(
-            f"{op}: workspace must be {like.dtype} on {like.device}, "
-            f"got {workspace.dtype} on {workspace.device}"
-        )
-    if workspace.dim() != 1 or workspace.numel() < 2 * like.numel() or workspace.stride(0) != 1:
-        raise ValueError(
-            f"{op}: workspace must be a contiguous vector of at least {2 * like.numel()} elements, "
-            f"got shape {tuple(workspace.shape)}"
-        )
-    return workspace
 
 
 class Options(NamedTuple):
@@ -135,60 +48,81 @@ class Options(NamedTuple):
 def _solve(
     op: str,
     operator: Any,
-    rhs: Tensor,
-    x0: Tensor | None,
-    centre: Tensor | None,
+    given: tuple[Tensor, str],
+    layout: Layout,
+    tensors: dict[str, Tensor | None],
     gamma: float | Tensor | None,
     o: Options,
 ) -> CGResult:
+    """Check what is left, enter the operator's layout, run, and leave it.
+
+    Args:
+        op: the entry point.
+        operator: as the caller gave it.
+        given: a tensor like the solution, as the caller gave it, and its name.
+        layout: of that tensor.
+        tensors: rhs, x0 and centre, read from that layout.
+        gamma: weights.
+        o: the rest.
+    """
+    like, like_name = given
     normal: NormalOperator = as_normal(op, operator)
+    rhs = tensors["rhs"]
+    assert rhs is not None
+    normal.check(like_name, rhs)
     weights = check_gamma(op, gamma, rhs)
     check_steps(op, "maxiter", o.maxiter)
     check_steps(op, "replace_every", o.replace_every)
     check_steps(op, "check_every", o.check_every)
     rtol, atol = check_number(op, "rtol", o.rtol), check_number(op, "atol", o.atol)
     check_choice(op, "coupling", o.coupling, COUPLINGS)
+    if o.coupling == "row" and not normal.has_rows:
+        raise ValueError(
+            f"{op}: coupling must be 'sample' or 'all' for an operator whose rows are not "
+            "independent, got 'row'"
+        )
     check_flag(op, "info", o.info)
     if o.precond is not None and not callable(o.precond):
         raise TypeError(f"{op}: precond must be callable, got {type(o.precond).__name__}")
-    if o.out is not None:
-        check_alike(op, "out", o.out, rhs, "the right-hand side")
-        if not o.out.is_contiguous():
-            raise ValueError(f"{op}: out must be contiguous, got strides {o.out.stride()}")
-    name = check_backend(op, o.backend)
-    forced = registry.backend(name) if name else contextlib.nullcontext()
-    with torch.no_grad(), forced:
-        enter = lambda v: None if v is None else normal.enter(v)  # noqa: E731
+    check_workspace(op, o.workspace, like, **{like_name: like}, **tensors)
+    check_out(op, o.out, like, like_name)
+    with torch.no_grad(), forced(op, o.backend):
+        entered = {k: None if v is None else normal.enter(v) for k, v in tensors.items()}
         call = dict(
             normal=normal,
-            rhs=enter(rhs),
-            x0=enter(x0),
-            centre=enter(centre),
+            **entered,
             gamma=weights,
             coupling=o.coupling,
-            workspace=check_workspace(op, o.workspace, rhs),
+            workspace=_scratch(o.workspace, like, rhs),
             true_residual=o.info,
             maxiter=o.maxiter,
             rtol=rtol,
             atol=atol,
-            precond=_within(normal, o.precond),
+            precond=_within(normal, layout, o.precond),
             replace_every=o.replace_every,
             check_every=o.check_every,
         )
         x, norms, iterations, status = registry.run("cg", rhs.device.type, call)
-        x = normal.leave(x)
+        x = layout.write(normal.leave(x))
         if o.out is not None:
             x = o.out.copy_(x)
     return CGResult(x, norms, iterations, status)
 
 
+def _scratch(workspace: Tensor | None, like: Tensor, rhs: Tensor) -> Tensor | None:
+    """A workspace in the dtype of the operator's images."""
+    if workspace is None or rhs.dtype == like.dtype:
+        return workspace
+    return torch.view_as_complex(workspace[: 2 * like.numel()].view(-1, 2))
+
+
 def _within(
-    normal: NormalOperator, precond: Callable[[Tensor], Tensor] | None
+    normal: NormalOperator, layout: Layout, precond: Callable[[Tensor], Tensor] | None
 ) -> Callable[[Tensor], Tensor] | None:
     """A preconditioner of images as one of N's own layout."""
     if precond is None:
         return None
-    return lambda r: normal.enter(precond(normal.leave(r)))
+    return lambda r: normal.enter(layout.read(called(precond, layout.write(normal.leave(r)))))
 
 
 @accepts_arrays
@@ -254,18 +188,19 @@ def cg(
     Example:
         >>> import torch, subkern
         >>> K = torch.tensor([[4.0, 1.0], [1.0, 3.0]])
-        >>> found = subkern.cg(lambda v: v @ K, torch.tensor([[1.0, 2.0]]), maxiter=2)
+        >>> found = subkern.cg(lambda v: v @ K, torch.tensor([[1.0, 2.0]]), rtol=1e-5)
         >>> [round(x, 4) for x in found.x[0].tolist()], found.status.tolist()
-        ([0.0909, 0.6364], [1])
+        ([0.0909, 0.6364], [0])
     """
     b = check_vector("cg", "b", b)
-    if x0 is not None:
-        x0 = check_alike("cg", "x0", x0, b, "b")
+    layout = layout_of(op, b)
+    start = None if x0 is None else layout.read(check_alike("cg", "x0", x0, b, "b"))
     options = Options(
         *(maxiter, rtol, atol, precond, coupling, replace_every, check_every),
         *(workspace, out, info, backend),
     )
-    return _solve("cg", op, b, x0, None, gamma, options)
+    tensors = dict(rhs=layout.read(b), x0=start, centre=None)
+    return _solve("cg", op, (b, "b"), layout, tensors, gamma, options)
 
 
 @accepts_arrays
@@ -328,30 +263,14 @@ def cg_prox(
         [[0.75, 0.75]]
     """
     z = check_vector("cg_prox", "z", z)
-    Aty = back_projection("cg_prox", op, z, y, Aty)
+    layout = layout_of(op, z)
+    with torch.no_grad(), forced("cg_prox", backend):
+        Aty = back_projection("cg_prox", op, z, layout, y, Aty)
     if gamma is None:
         raise TypeError("cg_prox: gamma must be a number or a tensor, got None")
     options = Options(
         *(maxiter, rtol, atol, precond, coupling, replace_every, check_every),
         *(workspace, out, info, backend),
     )
-    return _solve("cg_prox", op, Aty, None, z, gamma, options)
-
-
-def back_projection(
-    op: str, operator: Any, z: Tensor, y: Tensor | None, Aty: Tensor | None
-) -> Tensor:
-    """A* y, given or computed, in the shape of z."""
-    if (y is None) == (Aty is None):
-        given = "neither" if y is None else "both"
-        raise ValueError(f"{op}: y or Aty must be given, one of them, got {given}")
-    if Aty is None:
-        if not isinstance(operator, LinearOperator):
-            raise TypeError(
-                f"{op}: op must be a LinearOperator where y is given, "
-                f"got {type(operator).__name__}; pass Aty"
-            )
-        check_tensor(op, "y", y)
-        with torch.no_grad():
-            Aty = operator.adjoint(y)  # type: ignore[arg-type]
-    return check_alike(op, "Aty", Aty, z, "z")
+    tensors = dict(rhs=Aty, x0=None, centre=layout.read(z))
+    return _solve("cg_prox", op, (z, "z"), layout, tensors, gamma, options)

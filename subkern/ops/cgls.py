@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from subkern.backends import registry
-from subkern.ops._checks import check_backend, check_number
+from subkern.ops._called import called, name_of
+from subkern.ops._channels import Channels, Layout, has_channels, layout_of
+from subkern.ops._checks import check_number
 from subkern.ops._interop import accepts_arrays
+from subkern.ops._krylov import CGResult, check_data, check_steps, check_vector, forced
 from subkern.ops._operator import LinearOperator
-from subkern.ops.cg import CGResult, check_steps, check_vector
 from subkern.reference.cgls import cgls as iterate
 
 
@@ -66,16 +67,42 @@ def cgls(
     """
     if not isinstance(op, LinearOperator):
         raise TypeError(f"cgls: op must be a LinearOperator, got {type(op).__name__}")
-    y = check_vector("cgls", "y", y)
-    if x0 is not None:
-        x0 = check_vector("cgls", "x0", x0)
-        if len(x0) != len(y):
-            raise ValueError(f"cgls: x0 must have {len(y)} samples like y, got {len(x0)}")
+    if not isinstance(op, LinearOperator):
+        raise TypeError(f"cgls: op must be a LinearOperator, got {type(op).__name__}")
+    layout = Channels(y) if has_channels(y, op.data_dim) else Layout()
+    y = check_data("cgls", op, y)
     check_steps("cgls", "maxiter", maxiter)
     check_steps("cgls", "check_every", check_every)
     damp = check_number("cgls", "damp", damp)
     rtol, atol = check_number("cgls", "rtol", rtol), check_number("cgls", "atol", atol)
-    name = check_backend("cgls", backend)
-    with torch.no_grad(), registry.backend(name) if name else contextlib.nullcontext():
-        options = dict(maxiter=maxiter, rtol=rtol, atol=atol, check_every=check_every)
-        return CGResult(*iterate(op, y, x0, damp=damp, **options))  # type: ignore[arg-type]
+    with torch.no_grad(), forced("cgls", backend):
+        if x0 is not None:
+            x0 = check_vector("cgls", "x0", x0)
+            layout = layout_of(op, x0)
+            x0 = layout.read(x0).contiguous()
+        Aty = called(op.adjoint, y, like=x0, name="x0") if x0 is not None else _image(op, y)
+        found = CGResult(
+            *iterate(
+                partial(called, op.matvec, like=y, name="y"),
+                partial(called, op.adjoint, like=Aty, name="x0"),
+                *(y, Aty, x0),
+                damp=damp,
+                maxiter=maxiter,
+                rtol=rtol,
+                atol=atol,
+                check_every=check_every,
+            )
+        )
+        return found._replace(x=layout.write(found.x))
+
+
+def _image(op: LinearOperator, y: Tensor) -> Tensor:
+    """A* y, contiguous, where nothing is known of images."""
+    who = name_of(op.adjoint)
+    Aty = check_vector(who, "result", op.adjoint(y)).contiguous()
+    if len(Aty) != len(y) or Aty.device != y.device:
+        raise ValueError(
+            f"{who}: result must have {len(y)} samples on {y.device}, "
+            f"got shape {tuple(Aty.shape)} on {Aty.device}"
+        )
+    return Aty

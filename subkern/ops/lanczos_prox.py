@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from subkern.backends import registry
-from subkern.ops._checks import check_backend, check_flag, check_number, check_tensor
-from subkern.ops._interop import accepts_arrays
+from subkern.ops._called import called
+from subkern.ops._channels import Layout, layout_of
+from subkern.ops._checks import check_flag, check_number
+from subkern.ops._interop import GivesArrays, accepts_arrays
+from subkern.ops._krylov import (
+    back_projection,
+    check_alike,
+    check_data,
+    check_steps,
+    check_vector,
+    check_weights,
+    forced,
+)
 from subkern.ops._operator import LinearOperator, NormalOperator, as_normal
-from subkern.ops.cg import back_projection, check_alike, check_gamma, check_steps, check_vector
 from subkern.ops.combine import combine
-from subkern.reference.cg import as_real
+from subkern.reference.cg import as_complex, as_real
 from subkern.reference.lanczos_prox import (
     coefficients,
     data_residual,
@@ -25,70 +35,94 @@ from subkern.reference.lanczos_prox import (
     tridiagonal,
 )
 
+method = partial(accepts_arrays, op="lanczos_prox")
 
-class LanczosProx:
+
+class LanczosProx(GivesArrays):
     """The space that :func:`subkern.lanczos_prox` built, ready for any weight.
 
-    Attributes:
-        T: (samples, M, M) float64, N restricted to the space.
-        beta: (samples, M + 1) float64; the first is ||A* y - N z||, the last what the next vector
-            would have been scaled by.
+    A sample that is not finite, or whose N is so far from positive that I + gamma N is not, gives
+    NaN; the others are not touched by it.
+
+    Args:
+        normal: N.
+        layout: of the caller's images.
+        z: the centre in the layout of N.
+        Aty: A* y, likewise.
+        M: steps.
+        start: (samples,) float64, ||A z - y||^2, or None.
+        reorthogonalize: see :func:`lanczos_prox`.
+        backend: that was asked for, or None.
     """
 
     def __init__(
         self,
         normal: NormalOperator,
+        layout: Layout,
         z: Tensor,
         Aty: Tensor,
         M: int,
         start: Tensor | None,
         reorthogonalize: bool,
-        backend: str,
+        backend: str | None,
     ):
-        self._normal, self._backend, self._start = normal, backend, start
-        self._z = normal.enter(z)
-        r = (normal.enter(Aty) - normal(self._z)).contiguous()
-        self._V, self._alpha, self.beta = lanczos(normal, r, M, reorthogonalize)
-        self.T = tridiagonal(self._alpha, self.beta)
+        self._normal, self._layout, self._backend, self._start = normal, layout, backend, start
+        self._z = z.clone()  # the caller may write its own before the last weight
+        self._V, alpha, self._beta = lanczos(normal, Aty - normal(z), M, reorthogonalize)
+        self._T = tridiagonal(alpha, self._beta)
+
+    @property
+    def T(self) -> Tensor:
+        """(samples, M, M) float64, N restricted to the space."""
+        return self._give(self._T)
+
+    @property
+    def beta(self) -> Tensor:
+        """(samples, M + 1) float64: ||A* y - N z||, then what each next vector was scaled by."""
+        return self._give(self._beta)
 
     def _weights(self, gamma: float | Tensor) -> Tensor:
-        weights = check_gamma("lanczos_prox", gamma, self._z)
-        if weights is None:
-            raise TypeError("lanczos_prox: gamma must be a number or a tensor, got None")
-        return weights.double()
+        return check_weights("lanczos_prox", "gamma", gamma, self._z).double()
 
+    def _coefficients(self, weights: Tensor) -> Tensor:
+        return coefficients(self._T, self._beta[:, 0], weights)
+
+    def _solve(self, weights: Tensor) -> Tensor:
+        z, samples = self._z, len(self._z)
+        V = torch.view_as_real(self._V) if self._V.is_complex() else self._V
+        V = V.view(samples, V.shape[1], -1 if V.numel() else 0)
+        c = self._coefficients(weights)
+        with forced("lanczos_prox", self._backend), registry.unless_absent("combine"):
+            found = combine(as_real(z, samples), V, c, backend="")
+        return self._layout.write(self._normal.leave(as_complex(found, z)))
+
+    @method
     def solve(self, gamma: float | Tensor) -> Tensor:
-        """x = z + V (T + I / gamma)^-1 e1 ||r0||: what cg_prox finds in M steps.
+        """What cg_prox finds in M steps: x = z + V (T + I / gamma)^-1 e1 ||r0||.
 
         Args:
             gamma: >= 0, a number or (samples,).
         """
         with torch.no_grad():
-            c = coefficients(self.T, self.beta[:, 0], self._weights(gamma))
-            z, samples = self._z, len(self._z)
-            V = torch.view_as_real(self._V) if self._V.is_complex() else self._V
-            V = V.view(samples, V.shape[1], -1 if V.numel() else 0)
-            forced = self._backend
-            with registry.backend(forced) if forced else contextlib.nullcontext():
-                with registry.unless_absent("combine"):
-                    found = combine(as_real(z, samples), V, c, backend="")
-            if z.is_complex():
-                found = torch.view_as_complex(found.view(*z.shape, 2))
-            return self._normal.leave(found.view(z.shape))
+            return self._give(self._solve(self._weights(gamma)))
 
+    @method
     def residual(self, gamma: float | Tensor) -> Tensor:
         """(samples,) float64: the norm of b - H x at x(gamma), without another N."""
         with torch.no_grad():
             weights = self._weights(gamma)
-            c = coefficients(self.T, self.beta[:, 0], weights)
-            return weights * self.beta[:, -1] * c[:, -1].abs()
+            c = self._coefficients(weights)
+            return self._give(weights * self._beta[:, -1] * c[:, -1].abs())
 
+    @method
     def data_residual(self, gamma: float | Tensor) -> Tensor:
         """(samples,) float64: ||A x - y|| at x(gamma), without another A; needs ``y``."""
+        start = self._begin()
         with torch.no_grad():
             weights = self._weights(gamma)
-            return data_residual(self.T, self.beta[:, 0], self._begin(), weights).sqrt()
+            return self._give(data_residual(self._T, self._beta[:, 0], start, weights).sqrt())
 
+    @method
     def discrepancy(
         self, target: float | Tensor, *, low: float = 1e-6, high: float = 1e6
     ) -> tuple[Tensor, Tensor]:
@@ -109,13 +143,11 @@ class LanczosProx:
         low, high = (check_number("lanczos_prox", n, v) for n, v in (("low", low), ("high", high)))
         if not 0 < low < high:
             raise ValueError(f"lanczos_prox: low must be in (0, high), got {low} and {high}")
-        goal = check_gamma("lanczos_prox", target, self._z)
-        assert goal is not None
-        begin = self._begin()
+        start = self._begin()
+        goal = check_weights("lanczos_prox", "target", target, self._z).double().square()
         with torch.no_grad():
-            goal = goal.double().square()
-            gamma = discrepancy(self.T, self.beta[:, 0], begin, goal, low, high)
-        return self.solve(gamma), gamma
+            gamma = discrepancy(self._T, self._beta[:, 0], start, goal, low, high)
+            return self._give((self._solve(gamma), gamma))
 
     def _begin(self) -> Tensor:
         if self._start is None:
@@ -164,26 +196,24 @@ def lanczos_prox(
         >>> [[round(v, 4) for v in space.solve(g)[0].tolist()] for g in (1.0, 100.0)]
         [[0.5, 0.4], [0.9901, 0.4988]]
     """
-    z = check_vector("lanczos_prox", "z", z)
+    given = check_vector("lanczos_prox", "z", z)
     check_steps("lanczos_prox", "M", M, 1)
     check_flag("lanczos_prox", "reorthogonalize", reorthogonalize)
     normal: NormalOperator = as_normal("lanczos_prox", op)
-    name = check_backend("lanczos_prox", backend)
-    start = None
-    with torch.no_grad(), registry.backend(name) if name else contextlib.nullcontext():
+    layout = layout_of(op, given)
+    z, start = layout.read(given), None
+    normal.check("z", z)
+    with torch.no_grad(), forced("lanczos_prox", backend):
         if y is not None:
-            check_tensor("lanczos_prox", "y", y)
-            if not isinstance(op, LinearOperator):
-                raise TypeError(
-                    f"lanczos_prox: op must be a LinearOperator where y is given, "
-                    f"got {type(op).__name__}"
-                )
-            gap = op.matvec(z) - y.detach()
+            data = check_data("lanczos_prox", op, y)
+            gap = called(op.matvec, z, like=data, name="y") - data  # type: ignore[union-attr]
             start = real_dot(gap, gap)
-        if Aty is None:
-            Aty = back_projection("lanczos_prox", op, z, y, None)
-        Aty = check_alike("lanczos_prox", "Aty", Aty, z, "z")
-        return LanczosProx(normal, z, Aty, M, start, reorthogonalize, name)
+        if y is None or Aty is None:
+            Aty = back_projection("lanczos_prox", op, given, layout, y, Aty)
+        else:
+            Aty = layout.read(check_alike("lanczos_prox", "Aty", Aty, given, "z"))
+        z, Aty = normal.enter(z), normal.enter(Aty)
+        return LanczosProx(normal, layout, z, Aty, M, start, reorthogonalize, backend)
 
 
 __all__: list[Any] = ["LanczosProx", "lanczos_prox"]

@@ -14,17 +14,15 @@ import torch
 from torch import Tensor
 
 from subkern.reference.cg_step import (
-    ALPHA,
-    BETA,
-    CURVATURE,
     EXHAUSTED,
     ITERATIONS,
-    RHO,
     RR,
     RUNNING,
     STATUS,
     cg_step_direction_,
     cg_step_residual_,
+    precondition_,
+    restart_,
     start,
 )
 from subkern.reference.group_dot import group_dot
@@ -44,37 +42,49 @@ class System:
     Args:
         normal: N in its own layout; see :class:`subkern.imaging.NormalOperator`.
         rhs: b; with ``centre``, A* y.
-        gamma: one per sample, or None.
+        gamma: one per sample in the real dtype of rhs, or None.
         centre: z of the system H x = z + gamma A* y, whose right-hand side is never formed.
     """
 
     def __init__(self, normal: Any, rhs: Tensor, gamma: Tensor | None, centre: Tensor | None):
         self.normal, self.rhs, self.centre, self.gamma = normal, rhs, centre, gamma
-        self.weight = None
-        if gamma is not None:
-            self.weight = gamma.to(rhs.real.dtype).view(-1, *[1] * (rhs.dim() - 1))
 
     def __call__(self, v: Tensor) -> Tensor:
+        """H v, contiguous."""
         Nv = self.normal(v)
-        return Nv if self.weight is None else torch.addcmul(v, Nv, self.weight.to(v.dtype))
+        if self.gamma is None:
+            return Nv
+        found = torch.addcmul(as_real(v, len(v)), as_real(Nv, len(v)), self.gamma[:, None])
+        return as_complex(found, v)
 
     def residual(self, x: Tensor | None) -> Tensor:
-        """b - H x; x None is 0, or the centre where there is one."""
+        """What is left, b - H x; x None is 0, or the centre where there is one."""
         if self.centre is None:
             return self.rhs.clone() if x is None else self.rhs - self(x)
         at = self.centre if x is None else x
-        r = self.weight * (self.rhs - self.normal(at))
+        r = self._weigh(self.rhs - self.normal(at))
         return r if x is None else r - (x - self.centre)
 
     def right_side(self) -> Tensor:
-        """B, for its norm."""
-        return self.rhs if self.centre is None else self.centre + self.weight * self.rhs
+        """What H x shall be, for its norm."""
+        return self.rhs if self.centre is None else self.centre + self._weigh(self.rhs)
+
+    def _weigh(self, v: Tensor) -> Tensor:
+        assert self.gamma is not None
+        return self.gamma.view(-1, *[1] * (v.dim() - 1)) * v
 
 
 def as_real(v: Tensor, groups: int) -> Tensor:
     """A contiguous batch as (groups, n) real numbers, in the same memory."""
     wide = torch.view_as_real(v) if v.is_complex() else v
     return wide.view(groups, -1 if v.numel() else 0)
+
+
+def as_complex(wide: Tensor, like: Tensor) -> Tensor:
+    """The inverse of ``as_real``, in the shape of ``like``."""
+    if not like.is_complex():
+        return wide.view(like.shape)
+    return torch.view_as_complex(wide.view(*like.shape, 2))
 
 
 def iterate(
@@ -113,7 +123,7 @@ def iterate(
     xs, rs, ps = (as_real(v, groups) for v in (x, r, p))
     needs_norm = rtol or atol
     rr = steps.dot(rs, rs)
-    bs = as_real(system.right_side().contiguous(), groups) if needs_norm else None
+    bs = as_real(system.right_side(), groups) if needs_norm else None
     bb = rr if bs is None else steps.dot(bs, bs)
     state = start(rr, bb, rtol, atol, torch.finfo(xs.dtype).eps)
     for k in range(maxiter):
@@ -122,31 +132,20 @@ def iterate(
         replaced = replace_every and k and k % replace_every == 0
         if replaced:
             r.copy_(system.residual(x))
+            restart_(steps.dot(rs, rs), state)
         if k == 0 or replaced:
-            zs = rs if precond is None else as_real(precond(r).contiguous(), groups)
-            if precond is not None or replaced:
-                state[:, RHO] = steps.dot(rs, zs)
+            zs = rs if precond is None else as_real(precond(r), groups)
+            if precond is not None:
+                precondition_(steps.dot(rs, zs), state)
             ps.copy_(zs)
         q, curvature = apply(p)
-        before = state[:, RHO].clone() if precond is not None else None
         steps.residual_(rs, as_real(q, groups), curvature, state)
         if precond is not None:
-            zs = as_real(precond(r).contiguous(), groups)
-            _precondition(state, before, steps.dot(rs, zs))
+            zs = as_real(precond(r), groups)
+            precondition_(steps.dot(rs, zs), state)
         steps.direction_(xs, ps, zs, state)
     state[:, STATUS].masked_fill_(state[:, STATUS] == RUNNING, EXHAUSTED)
     return state
-
-
-def _precondition(state: Tensor, before: Tensor | None, rho: Tensor) -> None:
-    """Rho and beta from <r, P r>; a P that is not positive definite ends the group."""
-    assert before is not None
-    moved, running = state[:, ALPHA] != 0, state[:, STATUS] == RUNNING
-    state[:, RHO] = torch.where(moved, rho, state[:, RHO])
-    state[:, BETA] = torch.where(moved & (before != 0), rho / before, state[:, BETA])
-    state[:, STATUS] = torch.where(
-        running & moved & ~(rho > 0), torch.full_like(rho, CURVATURE), state[:, STATUS]
-    )
 
 
 def cg(
@@ -174,19 +173,20 @@ def cg(
     if workspace is None:
         r, p = system.residual(x0), torch.empty_like(like)
     else:
-        r, p = (part.view(like.shape) for part in workspace[: 2 * like.numel()].view(2, -1))
+        n = like.numel()
+        r, p = (part.view(like.shape) for part in workspace[: 2 * n].view(2, n))
         r.copy_(system.residual(x0))
 
     def apply(v: Tensor) -> tuple[Tensor, Tensor]:
         found = normal.fused(v, gamma, coupling)
         if found is not None:
             return found
-        q = system(v).contiguous()
+        q = system(v)
         return q, steps.dot(as_real(v, groups), as_real(q, groups))
 
     state = iterate(system, x, r, p, groups, apply=apply, steps=steps, **options)
     if true_residual:
-        at = as_real(system.residual(x).contiguous(), groups)
+        at = as_real(system.residual(x), groups)
         rr = steps.dot(at, at)
     else:
         rr = state[:, RR]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from subkern.reference._fixed_order import ordered_sum
+
 # <r, z>; <r, r>; what that must not exceed; what it cannot get below by rounding; its least so far;
 # steps since then; a status; steps done; step size; share of the last direction in the next.
 RHO, RR, TARGET, FLOOR, BEST, STALLED, STATUS, ITERATIONS, ALPHA, BETA = range(10)
@@ -33,13 +35,34 @@ def start(rr: Tensor, bb: Tensor, rtol: float, atol: float, eps: float) -> Tenso
     state = torch.zeros((len(rr), COLUMNS), dtype=torch.float64, device=rr.device)
     target = (rtol * rtol * bb).clamp_min(atol * atol)
     state[:, RHO] = state[:, RR] = state[:, BEST] = rr
-    state[:, TARGET] = target
     if rtol or atol:  # without a tolerance every step is wanted
         state[:, FLOOR] = eps * eps * bb
+    # The recursion falls below what x can reach: there it proves nothing, but for 0.
+    state[:, TARGET] = torch.where(target < state[:, FLOOR], 0.0, target)
     finite = torch.isfinite(rr) & torch.isfinite(bb)
     running = torch.full_like(rr, RUNNING)
     state[:, STATUS] = torch.where(rr <= target, CONVERGED, running).where(finite, NONFINITE)
     return state
+
+
+def restart_(rr: Tensor, state: Tensor) -> None:
+    """The state of running groups whose residuals were computed anew, ``rr`` (g,) float64."""
+    running = state[:, STATUS] == RUNNING
+    after = torch.where(rr <= state[:, TARGET], CONVERGED, torch.full_like(rr, RUNNING))
+    after = torch.where(torch.isfinite(rr), after, NONFINITE)
+    state[:, STATUS] = torch.where(running, after, state[:, STATUS])
+    state[:, RR] = torch.where(running, rr, state[:, RR])
+    state[:, RHO] = torch.where(running, rr, state[:, RHO])
+
+
+def precondition_(rho: Tensor, state: Tensor) -> None:
+    """Take rho = <r, P r> for the running groups; a P that is not positive definite ends them."""
+    running = state[:, STATUS] == RUNNING
+    bad = torch.where(torch.isfinite(rho), CURVATURE, torch.full_like(rho, NONFINITE))
+    beta = state[:, BETA] * rho / state[:, RR]  # it was <r, r> over the last rho
+    state[:, BETA] = torch.where(running, beta, state[:, BETA])
+    state[:, RHO] = torch.where(running, rho, state[:, RHO])
+    state[:, STATUS] = torch.where(running & ~(rho > 0), bad, state[:, STATUS])
 
 
 def step_size(curvature: Tensor, state: Tensor) -> Tensor:
@@ -71,7 +94,7 @@ def judge_(curvature: Tensor, alpha: Tensor, rr: Tensor, state: Tensor) -> None:
 
 
 def cg_step_residual_(r: Tensor, q: Tensor, curvature: Tensor, state: Tensor) -> None:
-    """r <- r - alpha q with alpha = rho / curvature; then rr = <r, r>, beta and the status.
+    """Step: r <- r - alpha q, alpha = rho / curvature; then rr = <r, r>, beta and the status.
 
     A group that is done, or whose curvature is not positive or not finite, keeps its r; where rr
     would not be finite the step is not taken. Either way its alpha is 0.
@@ -85,11 +108,11 @@ def cg_step_residual_(r: Tensor, q: Tensor, curvature: Tensor, state: Tensor) ->
     alpha = step_size(curvature, state)
     step = alpha[:, None].to(r.dtype)
     r.copy_(torch.where(step != 0, r - step * q, r))
-    judge_(curvature, alpha, r.double().square().sum(1), state)
+    judge_(curvature, alpha, ordered_sum(r.double().square()), state)
 
 
 def cg_step_direction_(x: Tensor, p: Tensor, z: Tensor, state: Tensor) -> None:
-    """x <- x + alpha p, then p <- z + beta p, in the groups that moved (alpha != 0).
+    """Step: x <- x + alpha p, then p <- z + beta p, in the groups that moved (alpha != 0).
 
     Args:
         x: (g, n), real; modified in place.

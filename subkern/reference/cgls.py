@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from subkern.reference.cg import by_sample
+from subkern.reference._fixed_order import ordered_sum
+from subkern.reference.cg import as_complex, as_real, by_sample
 from subkern.reference.cg_step import (
     EXHAUSTED,
     ITERATIONS,
@@ -22,19 +23,20 @@ from subkern.reference.cg_step import (
 
 
 def real_rows(v: Tensor) -> Tensor:
-    """(samples, n) real numbers."""
-    wide = torch.view_as_real(v.contiguous()) if v.is_complex() else v.contiguous()
-    return wide.view(len(v), -1 if v.numel() else 0)
+    """(samples, n) real numbers, in the same memory."""
+    return as_real(v, len(v))
 
 
 def squares(v: Tensor) -> Tensor:
     """(samples,) float64, squared norms."""
-    return real_rows(v).double().square().sum(1)
+    return ordered_sum(real_rows(v).double().square())
 
 
 def cgls(
-    operator: Any,
+    forward: Callable[[Tensor], Tensor],
+    adjoint: Callable[[Tensor], Tensor],
     y: Tensor,
+    Aty: Tensor,
     x0: Tensor | None,
     *,
     damp: float,
@@ -43,30 +45,30 @@ def cgls(
     atol: float,
     check_every: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(x, norms of A* (y - A x) - damp^2 x, iterations, statuses); see :func:`subkern.cgls`."""
+    """(x, norms of A* (y - A x) - damp^2 x, iterations, statuses); see :func:`subkern.cgls`.
+
+    Tensors are contiguous, those that A and A* answer with too.
+    """
     shift = damp * damp
-    s = operator.adjoint(y)
-    scale = squares(s)
+    scale = squares(Aty)
     if x0 is None:
-        x, r = torch.zeros_like(s), y.clone()
+        x, r, s = torch.zeros_like(Aty), y, Aty
     else:
-        x, r = x0.clone(memory_format=torch.contiguous_format), y - operator.matvec(x0)
-        s = operator.adjoint(r) - shift * x
-    s = s.contiguous()
+        x, r = x0.clone(), y - forward(x0)
+        s = adjoint(r) - shift * x
     state = start(squares(s), scale, rtol, atol, torch.finfo(s.real.dtype).eps)
     p = s.clone()
     data = real_rows(r).clone()
     for k in range(maxiter):
         if check_every and k and k % check_every == 0 and not bool((state[:, STATUS] < 0).any()):
             break
-        q = operator.matvec(p)
+        q = forward(p)
         curvature = squares(q) + shift * squares(p)
         alpha = step_size(curvature, state)
         step = alpha[:, None].to(data.dtype)
         data = torch.where(step != 0, data - step * real_rows(q), data)
-        r = torch.view_as_complex(data.view(*y.shape, 2)) if y.is_complex() else data.view(y.shape)
         ahead = x + step.view(-1, *[1] * (x.dim() - 1)).to(x.dtype) * p
-        s = (operator.adjoint(r) - shift * ahead).contiguous()
+        s = adjoint(as_complex(data, y)) - shift * ahead
         judge_(curvature, alpha, squares(s), state)
         cg_step_direction_(real_rows(x), real_rows(p), real_rows(s), state)
     state[:, STATUS].masked_fill_(state[:, STATUS] == RUNNING, EXHAUSTED)

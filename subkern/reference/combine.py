@@ -14,4 +14,7 @@ def combine(z: Tensor, V: Tensor, coefficients: Tensor) -> Tensor:
         V: (g, m, n), likewise.
         coefficients: (g, m) float64.
     """
-    return torch.baddbmm(z[:, None], coefficients[:, None].to(V.dtype), V)[:, 0]
+    found = z.clone(memory_format=torch.contiguous_format)
+    for j, c in enumerate(coefficients.to(V.dtype).unbind(1)):
+        found.addcmul_(V[:, j], c[:, None])
+    return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from subkern.reference._fixed_order import ordered_sum
+
 
 def group_dot(u: Tensor, v: Tensor) -> Tensor:
     """(g,) float64: sum_i u[g, i] v[g, i], every product and sum in float64.
@@ -12,4 +14,4 @@ def group_dot(u: Tensor, v: Tensor) -> Tensor:
         u: (g, n), real.
         v: (g, n), likewise.
     """
-    return (u.double() * v.double()).sum(1)
+    return ordered_sum(u.double() * v.double())

@@ -7,13 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from subkern.reference._fixed_order import ordered_sum, times
 from subkern.reference.cg import as_real
 
 
 def real_dot(u: Tensor, v: Tensor) -> Tensor:
     """(samples,) float64: Re <u, v>."""
     a, b = (as_real(w.contiguous(), len(w)) for w in (u, v))
-    return (a.double() * b.double()).sum(1)
+    return ordered_sum(a.double() * b.double())
+
+
+def overlaps(basis: Tensor, w: Tensor) -> Tensor:
+    """(samples, m): <v, w> for the m vectors of ``basis`` (samples, m, n)."""
+    products = times(basis.conj(), w[:, None])
+    return ordered_sum(products.flatten(0, 1)).view(basis.shape[:2])
 
 
 def lanczos(normal: Any, r: Tensor, steps: int, reorthogonalize: bool) -> tuple[Tensor, ...]:
@@ -47,8 +54,7 @@ def lanczos(normal: Any, r: Tensor, steps: int, reorthogonalize: bool) -> tuple[
         if reorthogonalize:
             basis = V[:, : j + 1]
             for _ in range(2):
-                overlap = basis.conj() @ w[:, :, None]
-                w = w - (basis.mT @ overlap)[:, :, 0]
+                w = w - times(basis, overlaps(basis, w)[:, :, None]).sum(1)
         else:
             w = w - alpha[:, j, None].to(w.dtype) * V[:, j]
             if j:
@@ -67,17 +73,21 @@ def tridiagonal(alpha: Tensor, beta: Tensor) -> Tensor:
 
 
 def coefficients(T: Tensor, beta0: Tensor, gamma: Tensor) -> Tensor:
-    """(samples, m) float64: c = (T + I / gamma)^-1 e1 beta0, which is 0 where gamma is."""
+    """(samples, m) float64: c = (T + I / gamma)^-1 e1 beta0, which is 0 where gamma is.
+
+    NaN where I + gamma T is not positive definite: N was not.
+    """
     eye = torch.eye(T.shape[1], dtype=T.dtype, device=T.device)
-    L, _ = torch.linalg.cholesky_ex(eye + gamma[:, None, None] * T)  # at least 1: never singular
+    L, failed = torch.linalg.cholesky_ex(eye + gamma[:, None, None] * T)
     first = eye[:, :1] * (gamma * beta0)[:, None, None]
-    return torch.cholesky_solve(first, L)[:, :, 0]
+    c = torch.cholesky_solve(first, L)[:, :, 0]
+    return c.masked_fill(failed[:, None] != 0, torch.nan)
 
 
 def data_residual(T: Tensor, beta0: Tensor, start: Tensor, gamma: Tensor) -> Tensor:
     """(samples,) float64: ||A x - y||^2 at x(gamma), given that at the centre."""
     c = coefficients(T, beta0, gamma)
-    bent = (c[:, None] @ T @ c[:, :, None])[:, 0, 0]
+    bent = (c[:, :, None] * T * c[:, None, :]).sum((1, 2))
     return (start - 2 * c[:, 0] * beta0 + bent).clamp_min(0.0)
 
 

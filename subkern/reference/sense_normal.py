@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from subkern.reference._fixed_order import ordered_sum, times
+
 
 def sense_normal(
     v: Tensor, maps: Tensor, weights: Tensor, gamma: Tensor | None, packed: Tensor | None = None
@@ -29,15 +31,20 @@ def sense_normal(
     axes = (-1,) if line else (-2, -1)
     if not v.numel():  # torch.fft has no plan for that
         return v.clone(), v.new_zeros(v.shape[: 2 if line else 1], dtype=torch.float64)
-    S = maps.repeat(len(v) // len(maps), 1, 1, 1)
-    w = weights.repeat(len(v) // len(weights), *[1] * len(axes))
+    S, w = (_for_images(t, len(v)) for t in (maps, weights))
     w = w[:, None, None] if line else w[:, None]
-    data = torch.fft.fftn(S * v[:, None], dim=axes, norm="ortho") * w
-    out = (S.conj() * torch.fft.ifftn(data, dim=axes, norm="ortho")).sum(1)
+    data = torch.fft.fftn(times(S, v[:, None]), dim=axes, norm="ortho") * w
+    out = times(S.conj(), torch.fft.ifftn(data, dim=axes, norm="ortho")).sum(1)
     if gamma is not None:
         out = v + gamma.view(-1, 1, 1) * out
     wide = torch.view_as_real(v).double() * torch.view_as_real(out).double()
-    return out, wide.sum((2, 3) if line else (1, 2, 3))
+    groups = v.shape[: 2 if line else 1]
+    return out, ordered_sum(wide.reshape(groups.numel(), -1)).view(groups)
+
+
+def _for_images(t: Tensor, count: int) -> Tensor:
+    """One for each of ``count`` images, in turn; or one for all."""
+    return t if len(t) in (1, count) else t.repeat(count // len(t), *[1] * (t.dim() - 1))
 
 
 def sense_pack(maps: Tensor, weights: Tensor) -> Tensor:

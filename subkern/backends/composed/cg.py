@@ -33,7 +33,9 @@ def _step(op: str, *tensors: Tensor) -> Any:
         return call(*tensors, backend="")
 
 
-STEPS = Steps(*(partial(_step, op) for op in ("group_dot", "cg_step_residual", "cg_step_direction")))
+STEPS = Steps(
+    *(partial(_step, op) for op in ("group_dot", "cg_step_residual", "cg_step_direction"))
+)
 
 
 def cg(

@@ -1,5 +1,6 @@
 """Linear operators of imaging."""
 
+from subkern.imaging import masks, phantom
 from subkern.imaging.blur import Blur
 from subkern.imaging.cartesian_sense import CartesianSense
 from subkern.imaging.dense import Dense
@@ -14,4 +15,6 @@ __all__ = [
     "LinearOperator",
     "NormalOperator",
     "dot_test",
+    "masks",
+    "phantom",
 ]

@@ -2,6 +2,7 @@
 
 from subkern.bench import (
     adam,
+    cg,
     eigh_small,
     gram,
     kth_largest,
@@ -12,6 +13,7 @@ from subkern.bench import (
     polar,
     rsvd,
     sample_without_replacement,
+    sense_normal,
     spectral_linear,
     sst_adamw,
     svd_factored,
@@ -35,6 +37,7 @@ LINALG = (
 )
 SPECTRAL = (sst_adamw, svd_factored)
 SPARSE = (kth_largest, update_mask, packed_adamw)
+KRYLOV = (cg, sense_normal)
 
 
 def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
@@ -44,11 +47,13 @@ def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
     """
     if device == "cpu":
         small = [
-            case for op in (*LINALG, *SPECTRAL, spectral_linear, *SPARSE) for case in op.cases()
+            case
+            for op in (*LINALG, *SPECTRAL, spectral_linear, *SPARSE, *KRYLOV)
+            for case in op.cases()
         ]
         return [*lowrank_adam.cases(quick), *adam.cases(quick), *small]
     first, later = lowrank_adam_gpu.cases(quick, device)
-    small = [case for op in (*LINALG, *SPECTRAL, *SPARSE) for case in op.gpu_cases(device)]
+    small = [case for op in (*LINALG, *SPECTRAL, *SPARSE, *KRYLOV) for case in op.gpu_cases(device)]
     judged = [case for case in small if case.targets]
     shown = [case for case in small if not case.targets]
     return [*first, *judged, *adam.gpu_cases(device), *shown, *later]

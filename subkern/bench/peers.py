@@ -6,6 +6,8 @@ while the peer is imported.
 """
 
 import importlib
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -80,3 +82,51 @@ def release(rule: str) -> str:
         return f"{package} {version(package)}"
     except PackageNotFoundError:
         return package
+
+
+class _Hollow(ModuleType):
+    """A package of which every name is an empty class, and every module another such package."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {"__init__": lambda self, *args, **options: None})
+
+
+class _Hollows(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds one package and all that is asked for below it."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        """A spec for the package's own names alone."""
+        if name.partition(".")[0] != self.package:
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: Any) -> ModuleType:
+        """The module of a spec."""
+        return _Hollow(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing to run."""
+
+
+def deepinv() -> ModuleType:
+    """The package deepinv; an empty torchvision stands in where there is none.
+
+    Raises:
+        ImportError: deepinv is not installed, or lacks something else.
+    """
+    if importlib.util.find_spec("deepinv") is None:
+        raise ImportError("deepinv is not installed (pip install --no-deps deepinv)")
+    hollow = _Hollows("torchvision")
+    missing = importlib.util.find_spec("torchvision") is None
+    if missing:
+        sys.meta_path.insert(0, hollow)
+    try:
+        return importlib.import_module("deepinv")
+    finally:
+        if missing:
+            sys.meta_path.remove(hollow)

@@ -18,6 +18,7 @@ from subkern import ops
 from subkern._version import __version__
 from subkern.backends import BACKENDS, BackendUnavailableError, native, registry
 from subkern.backends.triton import launch
+from subkern.reference import cg_step
 
 PACKAGES = ("numpy", "triton", "cupy", "transformers")
 VARIABLES = ("SUBKERN_BACKEND", "SUBKERN_CPU_ISA", "TRITON_INTERPRET")
@@ -128,6 +129,46 @@ def _probe_scan(backend: str) -> list[Tensor]:
     return [ops.scan.scan(_probe_matrices(backend), backend=backend).cpu()]
 
 
+def _probe_vectors(backend: str, count: int) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, 3, 37, generator=generator).to(_device_of(backend)).unbind()
+
+
+def _probe_group_dot(backend: str) -> list[Tensor]:
+    u, v = _probe_vectors(backend, 2)
+    return [ops.group_dot.group_dot(u, v, backend=backend).cpu()]
+
+
+def _probe_combine(backend: str) -> list[Tensor]:
+    z, *basis = _probe_vectors(backend, 6)
+    c = z[:, :5].double().contiguous()
+    return [ops.combine.combine(z, torch.stack(basis, 1), c, backend=backend).cpu()]
+
+
+def _probe_state(v: Tensor) -> Tensor:
+    """Three groups: one that moves, one that is done, one whose curvature will be negative."""
+    rr = v.double().square().sum(1)
+    state = cg_step.start(rr, rr, 0.0, 0.0, 0.0)
+    state[1, cg_step.STATUS] = cg_step.CONVERGED
+    return state
+
+
+def _probe_cg_step_residual(backend: str) -> list[Tensor]:
+    r, q = _probe_vectors(backend, 2)
+    state, curvature = _probe_state(r), r[:, 0].double() * 0.0 + 50.0
+    curvature[2] = -1.0
+    ops.cg_step.cg_step_residual_(r, q, curvature, state, backend=backend)
+    return [x.cpu() for x in (r, state)]
+
+
+def _probe_cg_step_direction(backend: str) -> list[Tensor]:
+    x, p, z = _probe_vectors(backend, 3)
+    state = _probe_state(z)
+    state[0, cg_step.ALPHA], state[0, cg_step.BETA] = 0.5, 0.25
+    ops.cg_step.cg_step_direction_(x, p, z, state, backend=backend)
+    return [x.cpu(), p.cpu()]
+
+
 def _probe_kth_largest(backend: str) -> list[Tensor]:
     x = _probe_matrices(backend)
     found = (ops.kth_largest(x, k, counts=True, backend=backend) for k in (1, 30, 72))
@@ -198,8 +239,12 @@ def _probe_sense_solve(backend: str) -> list[Tensor]:
 PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "adam": _probe_adam,
     "cg": _probe_cg,
+    "cg_step_direction": _probe_cg_step_direction,
+    "cg_step_residual": _probe_cg_step_residual,
+    "combine": _probe_combine,
     "eigh_small": _probe_eigh_small,
     "gram": _probe_gram,
+    "group_dot": _probe_group_dot,
     "kth_largest": _probe_kth_largest,
     "lowrank_adam": _probe_lowrank_adam,
     "orthonormalize": _probe_orthonormalize,

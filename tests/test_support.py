@@ -110,6 +110,9 @@ def test_guard_layouts_have_the_strides_they_promise():
     assert guard.view(values).is_contiguous()
     assert guard.view(values, "transposed").T.is_contiguous()
     assert guard.view(values, "offset").stride() == (11, 1)
+    plain, moved = guard.view(values), guard.view(values, shift=1)
+    assert moved.is_contiguous()
+    assert (moved.storage_offset(), moved.tolist()) == (plain.storage_offset() + 1, values.tolist())
     assert 1 not in guard.view(values, "strided").stride()
     with pytest.raises(ValueError, match="layout"):
         guard.view(values, "spiral")

@@ -11,8 +11,11 @@ namespace subkern {
 namespace py = pybind11;
 
 void bind_adam(py::module_& m);
+void bind_cg_step(py::module_& m);
+void bind_combine(py::module_& m);
 void bind_eigh_small(py::module_& m);
 void bind_gram(py::module_& m);
+void bind_group_dot(py::module_& m);
 void bind_kth_largest(py::module_& m);
 void bind_lowrank_adam(py::module_& m);
 void bind_orthonormalize(py::module_& m);

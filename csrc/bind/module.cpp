@@ -28,8 +28,11 @@ PYBIND11_MODULE(_C, m) {
         "Instruction sets: the active one, those compiled, those this machine supports.");
   m.def("call_counts", &subkern::Counter::counts, "Completed calls per entry point.");
   subkern::bind_adam(m);
+  subkern::bind_cg_step(m);
+  subkern::bind_combine(m);
   subkern::bind_eigh_small(m);
   subkern::bind_gram(m);
+  subkern::bind_group_dot(m);
   subkern::bind_kth_largest(m);
   subkern::bind_lowrank_adam(m);
   subkern::bind_orthonormalize(m);

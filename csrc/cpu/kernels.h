@@ -1,8 +1,11 @@
 // What each instruction-set variant offers: single-threaded kernels, listed op by op.
 #pragma once
 
+#include "cg_step_kernels.h"
+#include "combine_kernels.h"
 #include "eigh_small_kernels.h"
 #include "gram_kernels.h"
+#include "group_dot_kernels.h"
 #include "kth_largest_kernels.h"
 #include "optimizer_kernels.h"
 #include "orthonormalize_kernels.h"
@@ -14,8 +17,11 @@
 #include "svd_small_kernels.h"
 
 #define SUBKERN_KERNELS(KERNEL)          \
+  SUBKERN_CG_STEP_KERNELS(KERNEL)        \
+  SUBKERN_COMBINE_KERNELS(KERNEL)        \
   SUBKERN_EIGH_SMALL_KERNELS(KERNEL)     \
   SUBKERN_GRAM_KERNELS(KERNEL)           \
+  SUBKERN_GROUP_DOT_KERNELS(KERNEL)      \
   SUBKERN_OPTIMIZER_KERNELS(KERNEL)      \
   SUBKERN_ORTHONORMALIZE_KERNELS(KERNEL) \
   SUBKERN_PACKED_ADAMW_KERNELS(KERNEL)   \

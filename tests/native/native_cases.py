@@ -9,6 +9,7 @@ import sys
 import numpy as np
 from native_model import BF16, FP32, Buffer
 from sparse_cases import sparse_cases
+from vector_cases import vector_cases
 
 from subkern import _C
 
@@ -171,7 +172,7 @@ def product_inputs(k, q, rank, axis, code, layouts=("rows", "rows", "rows"), see
 
 def all_cases(threads):
     """Results of one call per kernel and configuration, as raw bits by name."""
-    results = {}
+    results = vector_cases(threads)
     for code in (FP32, BF16):
         inputs = adam_inputs([1, 0, 17, 5461, 50000], code)
         run_adam(inputs, code, threads)

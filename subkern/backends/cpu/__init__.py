@@ -2,8 +2,11 @@
 
 from subkern.backends.cpu import (
     adam,
+    cg_step,
+    combine,
     eigh_small,
     gram,
+    group_dot,
     kth_largest,
     lowrank_adam,
     orthonormalize,
@@ -19,8 +22,11 @@ from subkern.backends.cpu import (
 
 __all__ = [
     "adam",
+    "cg_step",
+    "combine",
     "eigh_small",
     "gram",
+    "group_dot",
     "kth_largest",
     "lowrank_adam",
     "orthonormalize",

@@ -17,12 +17,12 @@ class Guard:
     def __init__(self) -> None:
         self._watched: list[tuple[Tensor, Tensor]] = []
 
-    def view(self, values: Tensor, layout: str = "contiguous") -> Tensor:
+    def view(self, values: Tensor, layout: str = "contiguous", shift: int = 0) -> Tensor:
         """A copy of ``values`` inside a guarded buffer.
 
         Layouts of a matrix: "contiguous"; "transposed" (unit stride along columns); "offset" (rows
         longer than the view, starting at an odd element); "strided" (no unit stride).
-        Other numbers of dimensions are contiguous.
+        Other numbers of dimensions are contiguous. The view starts ``shift`` elements later.
         """
         if layout not in LAYOUTS:
             raise ValueError(f"Guard.view: layout must be one of {LAYOUTS}, got {layout!r}")
@@ -36,6 +36,7 @@ class Guard:
                 layout
             ]
             offset = BAND + (1 if layout != "transposed" else 0)
+        offset += shift
         reach = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
         length = offset + max(reach, 0) + 1 + BAND
         buffer = torch.full((length,), SENTINEL, dtype=values.dtype, device=values.device)

@@ -1,0 +1,73 @@
+// Bindings of the halves of a step of conjugate gradients.
+#include "subkern/cg_step.h"
+
+#include "bindings.h"
+#include "checks.h"
+
+namespace subkern {
+namespace {
+
+Counter residual_calls("cg_step_residual"), direction_calls("cg_step_direction");
+
+std::int64_t cg_step_bytes(std::int64_t groups, std::int64_t n) {
+  Check("cg_step_workspace").elements("groups", groups, "n", n);
+  return cg_step_workspace(groups, n);
+}
+
+void cg_step_residual(Address r, Address q, Address curvature, Address state, std::int64_t groups,
+                      std::int64_t n, Address space, std::int64_t workspace_bytes, int threads) {
+  const Check check("cg_step_residual");
+  const bool any = check.elements("groups", groups, "n", n) > 0;
+  check.threads(threads);
+  check.pointer("r", r, any);
+  check.pointer("q", q, any);
+  check.pointer("curvature", curvature, groups > 0);
+  check.pointer("state", state, groups > 0);
+  check.workspace(space, workspace_bytes, cg_step_workspace(groups, n));
+  const CgResidual call{as<float>(r),
+                        as<const float>(q),
+                        as<const double>(curvature),
+                        as<double>(state),
+                        groups,
+                        n,
+                        as<double>(space)};
+  {
+    py::gil_scoped_release release;
+    sk_cg_step_residual(call, threads);
+  }
+  ++residual_calls;
+}
+
+void cg_step_direction(Address x, Address p, Address z, Address state, std::int64_t groups,
+                       std::int64_t n, int threads) {
+  const Check check("cg_step_direction");
+  const bool any = check.elements("groups", groups, "n", n) > 0;
+  check.threads(threads);
+  check.pointer("x", x, any);
+  check.pointer("p", p, any);
+  check.pointer("z", z, any);
+  check.pointer("state", state, groups > 0);
+  const CgDirection call{
+      as<float>(x), as<float>(p), as<const float>(z), as<const double>(state), groups, n};
+  {
+    py::gil_scoped_release release;
+    sk_cg_step_direction(call, threads);
+  }
+  ++direction_calls;
+}
+
+}  // namespace
+
+void bind_cg_step(py::module_& m) {
+  using py::arg;
+  m.def("cg_step_workspace", &cg_step_bytes, py::kw_only(), arg("groups"), arg("n"),
+        "Bytes of scratch that cg_step_residual needs.");
+  m.def("cg_step_residual", &cg_step_residual, py::kw_only(), arg("r"), arg("q"), arg("curvature"),
+        arg("state"), arg("groups"), arg("n"), arg("workspace"), arg("workspace_bytes"),
+        arg("threads"), "Residuals of float32 and the state of their groups after a step.");
+  m.def("cg_step_direction", &cg_step_direction, py::kw_only(), arg("x"), arg("p"), arg("z"),
+        arg("state"), arg("groups"), arg("n"), arg("threads"),
+        "Iterates and directions of float32 after a step.");
+}
+
+}  // namespace subkern

@@ -1,0 +1,34 @@
+// The vector halves of a step of conjugate gradients on every group of a batch. A group's row of
+// `state` has the columns of subkern/reference/cg_step.py; its vectors are left alone once it is
+// done.
+#pragma once
+
+#include "subkern/types.h"
+
+namespace subkern {
+
+constexpr int kCgColumns = 10;  // of the state
+
+// r <- r - alpha q; then the state after the step.
+struct CgResidual {
+  float* r;                 // groups x n
+  const float* q;           // groups x n
+  const double* curvature;  // groups
+  double* state;            // groups x kCgColumns
+  int64_t groups, n;
+  double* sums;  // cg_step_workspace() bytes
+};
+
+// x <- x + alpha p, then p <- z + beta p, where alpha is not 0.
+struct CgDirection {
+  float *x, *p;         // groups x n
+  const float* z;       // groups x n
+  const double* state;  // groups x kCgColumns
+  int64_t groups, n;
+};
+
+int64_t cg_step_workspace(int64_t groups, int64_t n);
+void sk_cg_step_residual(const CgResidual& call, int threads);
+void sk_cg_step_direction(const CgDirection& call, int threads);
+
+}  // namespace subkern

@@ -169,6 +169,13 @@ def _probe_cg_step_direction(backend: str) -> list[Tensor]:
     return [x.cpu(), p.cpu()]
 
 
+def _probe_cg_step(backend: str) -> list[Tensor]:
+    x, r, p = _probe_vectors(backend, 3)
+    state = _probe_state(r)
+    ops.cg_step.cg_step_(x, r, p, 2.0 * p, None, state, backend=backend)
+    return [t.cpu() for t in (x, r, p, state)]
+
+
 def _probe_kth_largest(backend: str) -> list[Tensor]:
     x = _probe_matrices(backend)
     found = (ops.kth_largest(x, k, counts=True, backend=backend) for k in (1, 30, 72))
@@ -239,6 +246,7 @@ def _probe_sense_solve(backend: str) -> list[Tensor]:
 PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "adam": _probe_adam,
     "cg": _probe_cg,
+    "cg_step": _probe_cg_step,
     "cg_step_direction": _probe_cg_step_direction,
     "cg_step_residual": _probe_cg_step_residual,
     "combine": _probe_combine,

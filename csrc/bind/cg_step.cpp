@@ -1,4 +1,4 @@
-// Bindings of the halves of a step of conjugate gradients.
+// Bindings of a step of conjugate gradients and of its halves.
 #include "subkern/cg_step.h"
 
 #include "bindings.h"
@@ -7,7 +7,8 @@
 namespace subkern {
 namespace {
 
-Counter residual_calls("cg_step_residual"), direction_calls("cg_step_direction");
+Counter residual_calls("cg_step_residual"), direction_calls("cg_step_direction"),
+    step_calls("cg_step");
 
 std::int64_t cg_step_bytes(std::int64_t groups, std::int64_t n) {
   Check("cg_step_workspace").elements("groups", groups, "n", n);
@@ -56,6 +57,26 @@ void cg_step_direction(Address x, Address p, Address z, Address state, std::int6
   ++direction_calls;
 }
 
+void cg_step(Address x, Address r, Address p, Address q, Address curvature, Address state,
+             std::int64_t groups, std::int64_t n, Address space, std::int64_t workspace_bytes,
+             int threads) {
+  const Check check("cg_step");
+  const bool any = check.elements("groups", groups, "n", n) > 0;
+  check.threads(threads);
+  const std::pair<const char*, Address> vectors[] = {{"x", x}, {"r", r}, {"p", p}, {"q", q}};
+  for (const auto& [name, address] : vectors) check.pointer(name, address, any);
+  check.pointer("state", state, groups > 0);
+  check.workspace(space, workspace_bytes, cg_step_workspace(groups, n) + 8 * groups);
+  const CgStep call{as<float>(x),        as<float>(r), as<float>(p), as<const float>(q),
+                    as<const double>(curvature), as<double>(state), groups, n,
+                    as<double>(space)};
+  {
+    py::gil_scoped_release release;
+    sk_cg_step(call, threads);
+  }
+  ++step_calls;
+}
+
 }  // namespace
 
 void bind_cg_step(py::module_& m) {
@@ -68,6 +89,10 @@ void bind_cg_step(py::module_& m) {
   m.def("cg_step_direction", &cg_step_direction, py::kw_only(), arg("x"), arg("p"), arg("z"),
         arg("state"), arg("groups"), arg("n"), arg("threads"),
         "Iterates and directions of float32 after a step.");
+  m.def("cg_step", &cg_step, arg("x"), arg("r"), arg("p"), arg("q"), arg("curvature"),
+        arg("state"), arg("groups"), arg("n"), arg("workspace"), arg("workspace_bytes"),
+        arg("threads"), "A whole step; curvature is 0 where <p, q> is not known. Its workspace has 8 bytes more for "
+        "each group.");
 }
 
 }  // namespace subkern

@@ -1,4 +1,4 @@
-// A step's halves on threads.
+// A step on threads.
 #include "../cuda/cg_state.h"
 #include "group_blocks.h"
 #include "subkern/cg_step.h"
@@ -42,6 +42,16 @@ void sk_cg_step_direction(const CgDirection& c, int threads) {
         kernels.sk_cg_direction_block(c.x + at, c.p + at, c.z + at, static_cast<float>(state.alpha),
                                       static_cast<float>(state.beta), count);
       });
+}
+
+void sk_cg_step(const CgStep& c, int threads) {
+  const double* curvature = c.curvature;
+  if (curvature == nullptr) {
+    sk_group_dot({c.p, c.q, c.groups, c.n, c.sums, c.sums + c.groups}, threads);
+    curvature = c.sums;
+  }
+  sk_cg_step_residual({c.r, c.q, curvature, c.state, c.groups, c.n, c.sums + c.groups}, threads);
+  sk_cg_step_direction({c.x, c.p, c.r, c.state, c.groups, c.n}, threads);
 }
 
 }  // namespace subkern

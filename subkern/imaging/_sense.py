@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from subkern.backends import registry
-from subkern.ops._library import is_real, is_watched
+from subkern.backends.watched import is_real, is_watched
 from subkern.ops._operator import NormalOperator
 from subkern.ops.sense_normal import sense_normal, sense_pack
 from subkern.ops.sense_solve import sense_solve

@@ -25,6 +25,19 @@ def _version(v: Tensor) -> int:
     return 0 if v.is_inference() or torch.compiler.is_compiling() else v._version
 
 
+def _is_plain(found: object, like: Tensor) -> bool:
+    """Whether an answer needs neither a message nor a change."""
+    return (
+        type(found) is Tensor
+        and found.dtype == like.dtype
+        and found.shape == like.shape
+        and found.layout is torch.strided
+        and found.device == like.device
+        and not (found.requires_grad or found.is_conj() or found.is_neg())
+        and found.is_contiguous()
+    )
+
+
 def called(
     function: Callable[[Tensor], Tensor],
     v: Tensor,
@@ -42,6 +55,8 @@ def called(
     like = v if like is None else like
     before = _version(v)
     found = function(v)
+    if _is_plain(found, like) and _version(v) == before:
+        return found
     who = name_of(function)
     if not isinstance(found, Tensor):
         raise TypeError(f"{who}: result must be a tensor, got {type(found).__name__}")

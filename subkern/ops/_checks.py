@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-# Types that need no closer look; the checks run on every step, so their common path is short.
-PLAIN = (Tensor, torch.nn.Parameter)
-
+from subkern.backends.watched import PLAIN  # the common path is short: it runs on every step
 
 def check_tensor(op: str, name: str, value: object) -> None:
     """A plain strided tensor."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from subkern.backends import BACKENDS, registry
+from subkern.backends.watched import is_real, is_watched
 from subkern.ops._called import called
 from subkern.ops._channels import Layout, read_data
 from subkern.ops._checks import (
@@ -19,7 +20,6 @@ from subkern.ops._checks import (
     check_tensor,
     overlaps_itself,
 )
-from subkern.ops._library import is_real, is_watched
 from subkern.ops._operator import LinearOperator
 
 DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)

@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 
 from subkern.backends import registry
-from subkern.ops._checks import PLAIN, check_memory
-
-DEVICES = ("cpu", "cuda")
-
+from subkern.backends.watched import DEVICES, is_real, is_watched
+from subkern.ops._checks import check_memory
 
 def define_op(name: str, schema: str, fake: Callable[..., object]) -> Callable[..., Any]:
     """Define the functional op ``subkern::<name>``; returns its overload.
@@ -86,16 +84,6 @@ def define_inplace_op(name: str, schema: str, written: Sequence[str]) -> Callabl
 
 def _items(value: Any) -> Sequence[Tensor]:
     return (value,) if isinstance(value, Tensor) else value
-
-
-def is_watched() -> bool:
-    """Whether a compiler or a dispatch mode wants to see what torch is asked for."""
-    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-
-
-def is_real(t: Tensor) -> bool:
-    """Whether a tensor has memory on one of our devices and is of no kind that torch intercepts."""
-    return type(t) in PLAIN and t.device.type in DEVICES
 
 
 def scalar_tensor(value: float | Tensor) -> Tensor:

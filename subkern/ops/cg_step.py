@@ -1,9 +1,15 @@
-"""The vector halves of a step of conjugate gradients; what solvers call, not public."""
+"""A step of conjugate gradients, whole or by its halves; what solvers call, not public."""
 
 from __future__ import annotations
 
 from subkern.ops._library import define_inplace_op
 
+cg_step_ = define_inplace_op(
+    "cg_step",
+    "(Tensor(a!) x, Tensor(b!) r, Tensor(c!) p, Tensor q, Tensor? curvature, Tensor(d!) state, *, "
+    "str backend) -> ()",
+    written=("x", "r", "p", "state"),
+)
 cg_step_residual_ = define_inplace_op(
     "cg_step_residual",
     "(Tensor(a!) r, Tensor q, Tensor curvature, Tensor(b!) state, *, str backend) -> ()",

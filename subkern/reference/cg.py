@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from subkern.reference.cg_step import (
-    EXHAUSTED,
     ITERATIONS,
     RR,
-    RUNNING,
     STATUS,
+    cg_step_,
     cg_step_direction_,
     cg_step_residual_,
     precondition_,
@@ -34,6 +33,7 @@ class Steps(NamedTuple):
     dot: Callable[[Tensor, Tensor], Tensor] = group_dot
     residual_: Callable[[Tensor, Tensor, Tensor, Tensor], None] = cg_step_residual_
     direction_: Callable[[Tensor, Tensor, Tensor, Tensor], None] = cg_step_direction_
+    whole_: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor], None] = cg_step_
 
 
 class System:
@@ -100,7 +100,7 @@ def iterate(
     precond: Callable[[Tensor], Tensor] | None,
     replace_every: int,
     check_every: int,
-    apply: Callable[[Tensor], tuple[Tensor, Tensor]],
+    apply: Callable[[Tensor], tuple[Tensor, Tensor | None]],
     steps: Steps,
 ) -> Tensor:
     """Improve ``x``, whose residual is ``r``, in place; returns the state of its groups.
@@ -117,7 +117,7 @@ def iterate(
         precond: maps a residual to P r; None for the residual itself.
         replace_every: steps after which the residual is computed anew and p starts again; 0: never.
         check_every: steps after which the host asks whether all are done; 0: never.
-        apply: p -> (H p, <p, H p> of each group).
+        apply: p -> (H p, <p, H p> of each group or None).
         steps: the kernels.
     """
     xs, rs, ps = (as_real(v, groups) for v in (x, r, p))
@@ -139,12 +139,15 @@ def iterate(
                 precondition_(steps.dot(rs, zs), state)
             ps.copy_(zs)
         q, curvature = apply(p)
-        steps.residual_(rs, as_real(q, groups), curvature, state)
-        if precond is not None:
-            zs = as_real(precond(r), groups)
-            precondition_(steps.dot(rs, zs), state)
+        qs = as_real(q, groups)
+        if precond is None:
+            steps.whole_(xs, rs, ps, qs, curvature, state)
+            continue
+        steps.residual_(rs, qs, steps.dot(ps, qs) if curvature is None else curvature, state)
+        zs = as_real(precond(r), groups)
+        precondition_(steps.dot(rs, zs), state)
         steps.direction_(xs, ps, zs, state)
-    state[:, STATUS].masked_fill_(state[:, STATUS] == RUNNING, EXHAUSTED)
+    state[:, STATUS].abs_()  # whoever is still running has done all steps
     return state
 
 
@@ -177,12 +180,13 @@ def cg(
         r, p = (part.view(like.shape) for part in workspace[: 2 * n].view(2, n))
         r.copy_(system.residual(x0))
 
-    def apply(v: Tensor) -> tuple[Tensor, Tensor]:
+    def apply(v: Tensor) -> tuple[Tensor, Tensor | None]:
         found = normal.fused(v, gamma, coupling)
         if found is not None:
             return found
         q = system(v)
-        return q, steps.dot(as_real(v, groups), as_real(q, groups))
+        # An operator may hand back what it was given, which the step is going to write.
+        return q.clone() if torch._C._is_alias_of(q, v) else q, None
 
     state = iterate(system, x, r, p, groups, apply=apply, steps=steps, **options)
     if true_residual:
@@ -199,7 +203,7 @@ def by_sample(
     """Residual norms, iterations and statuses of groups as those of samples: the worst of them."""
     if len(rr) == 1 and samples != 1:  # all samples are one system
         rr, iterations, status = (v.expand(samples) for v in (rr, iterations, status))
-    if samples == 0:
-        return rr.new_zeros(0), rr.new_zeros(0).int(), rr.new_zeros(0).int()
+    if len(rr) == samples:
+        return rr.sqrt(), iterations.int(), status.int()
     rr, iterations, status = (v.reshape(samples, -1) for v in (rr, iterations, status))
     return rr.sum(1).sqrt(), iterations.amax(1).int(), status.amax(1).int()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from subkern.reference.group_dot import group_dot
+
 from subkern.reference._fixed_order import ordered_sum
 
 # <r, z>; <r, r>; what that must not exceed; what it cannot get below by rounding; its least so far;
@@ -33,15 +35,19 @@ def start(rr: Tensor, bb: Tensor, rtol: float, atol: float, eps: float) -> Tenso
         eps: of the vectors' dtype.
     """
     state = torch.zeros((len(rr), COLUMNS), dtype=torch.float64, device=rr.device)
-    target = (rtol * rtol * bb).clamp_min(atol * atol)
-    state[:, RHO] = state[:, RR] = state[:, BEST] = rr
+    columns = state.unbind(1)
+    for column in (RHO, RR, BEST):
+        columns[column].copy_(rr)
+    done = rr <= 0
+    finite = rr - rr == 0
     if rtol or atol:  # without a tolerance every step is wanted
-        state[:, FLOOR] = eps * eps * bb
-    # The recursion falls below what x can reach: there it proves nothing, but for 0.
-    state[:, TARGET] = torch.where(target < state[:, FLOOR], 0.0, target)
-    finite = torch.isfinite(rr) & torch.isfinite(bb)
-    running = torch.full_like(rr, RUNNING)
-    state[:, STATUS] = torch.where(rr <= target, CONVERGED, running).where(finite, NONFINITE)
+        target, floor = (rtol * rtol * bb).clamp_min(atol * atol), eps * eps * bb
+        columns[FLOOR].copy_(floor)
+        # The recursion falls below what x can reach: there it proves nothing, but for 0.
+        columns[TARGET].copy_(torch.where(target < floor, 0.0, target))
+        done, finite = rr <= target, finite & (bb - bb == 0)
+    status = torch.where(done, float(CONVERGED), float(RUNNING))
+    columns[STATUS].copy_(torch.where(finite, status, float(NONFINITE)))
     return state
 
 
@@ -124,3 +130,20 @@ def cg_step_direction_(x: Tensor, p: Tensor, z: Tensor, state: Tensor) -> None:
     alpha, beta = state[:, ALPHA, None].to(x.dtype), state[:, BETA, None].to(x.dtype)
     x.copy_(torch.where(moved, x + alpha * p, x))
     p.copy_(torch.where(moved, z + beta * p, p))
+
+
+def cg_step_(
+    x: Tensor, r: Tensor, p: Tensor, q: Tensor, curvature: Tensor | None, state: Tensor
+) -> None:
+    """A whole step without a preconditioner: curvature = <p, q> where None, then both halves.
+
+    Args:
+        x: (g, n), real; modified in place.
+        r: (g, n); modified in place.
+        p: (g, n); modified in place.
+        q: (g, n), H p.
+        curvature: (g,) float64, where something has computed it already.
+        state: (g, 10) float64; modified in place.
+    """
+    cg_step_residual_(r, q, group_dot(p, q) if curvature is None else curvature, state)
+    cg_step_direction_(x, p, r, state)

@@ -9,6 +9,7 @@ ADDRESSES = {
     "group_dot": ("u", "v", "dot", "workspace"),
     "cg_step_residual": ("r", "q", "curvature", "state", "workspace"),
     "cg_step_direction": ("x", "p", "z", "state"),
+    "cg_step": ("x", "r", "p", "q", "state", "workspace"),
     "combine": ("z", "V", "coefficients", "out"),
 }
 BAD = [(op, {n: 0}, f"{n} must be the address") for op, names in ADDRESSES.items() for n in names]
@@ -19,6 +20,7 @@ for _op in ADDRESSES:
 BAD += [
     ("group_dot", {"workspace_bytes": 15}, "workspace_bytes must be at least 16"),
     ("cg_step_residual", {"workspace_bytes": 15}, "workspace_bytes must be at least 16"),
+    ("cg_step", {"workspace_bytes": 31}, "workspace_bytes must be at least 32"),
     ("combine", {"m": -1}, "m must be zero or more"),
     ("combine", {"m": 2**59, "n": 2}, "n must keep the matrix below"),
 ]

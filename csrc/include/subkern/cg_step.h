@@ -1,4 +1,4 @@
-// The vector halves of a step of conjugate gradients on every group of a batch. A group's row of
+// A step of conjugate gradients on every group of a batch, whole or by its halves. A group's row of
 // `state` has the columns of subkern/reference/cg_step.py; its vectors are left alone once it is
 // done.
 #pragma once
@@ -27,8 +27,19 @@ struct CgDirection {
   int64_t groups, n;
 };
 
+// Both, and <p, q> before them unless `curvature` holds it.
+struct CgStep {
+  float *x, *r, *p;         // groups x n
+  const float* q;           // groups x n
+  const double* curvature;  // groups, or nullptr
+  double* state;            // groups x kCgColumns
+  int64_t groups, n;
+  double* sums;  // cg_step_workspace() bytes, and 8 for each group
+};
+
 int64_t cg_step_workspace(int64_t groups, int64_t n);
 void sk_cg_step_residual(const CgResidual& call, int threads);
 void sk_cg_step_direction(const CgDirection& call, int threads);
+void sk_cg_step(const CgStep& call, int threads);
 
 }  // namespace subkern

@@ -5,6 +5,7 @@ The iteration is the reference's; a backend puts its kernels in the place of the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,30 +13,48 @@ import torch
 from torch import Tensor
 
 from subkern.backends.composed.support import cuda_refusal
-from subkern.backends.registry import register, unless_absent
+from subkern.backends.registry import register, select, unless_absent
 from subkern.backends.triton.support import refusal as triton_refusal
+from subkern.backends.watched import is_real, is_watched
 from subkern.reference import cg as reference
 from subkern.reference.cg import Steps, System, as_real, by_sample
 
 SERVED = (torch.float32, torch.complex64)
 
 
-def _step(op: str, *tensors: Tensor) -> Any:
-    """A vector step by what serves it: a forced backend that has no such kernel is passed over."""
-    from subkern.ops import cg_step, group_dot
+class _Step:
+    """A vector step by what serves it, chosen at the first of a solve's calls, which are all alike.
 
-    call = {
-        "group_dot": group_dot.group_dot,
-        "cg_step_residual": cg_step.cg_step_residual_,
-        "cg_step_direction": cg_step.cg_step_direction_,
-    }[op]
-    with unless_absent(op):
-        return call(*tensors, backend="")
+    A forced backend that has no such kernel is passed over. Where a compiler or a dispatch mode
+    looks on, calls are calls of the op.
+    """
+
+    def __init__(self, op: str, overload: str, names: Sequence[str]):
+        self._op, self._overload, self._names = op, overload, names
+        self._function: Callable[..., Any] | None = None
+
+    def __call__(self, *tensors: Tensor | None) -> Any:
+        if self._function is not None:
+            return self._function(*tensors)
+        first = tensors[0]
+        assert first is not None
+        with unless_absent(self._op):
+            if is_watched() or not is_real(first):
+                return getattr(torch.ops.subkern, self._overload).default(*tensors, backend="")
+            call = dict(zip(self._names, tensors, strict=True))
+            self._function = select(self._op, first.device.type, call).function
+        return self._function(*tensors)
 
 
-STEPS = Steps(
-    *(partial(_step, op) for op in ("group_dot", "cg_step_residual", "cg_step_direction"))
-)
+def _steps() -> Steps:
+    """The vector steps of one solve."""
+    whole = ("x", "r", "p", "q", "curvature", "state")
+    return Steps(
+        _Step("group_dot", "group_dot", ("u", "v")),
+        _Step("cg_step_residual", "cg_step_residual_", ("r", "q", "curvature", "state")),
+        _Step("cg_step_direction", "cg_step_direction_", ("x", "p", "z", "state")),
+        _Step("cg_step", "cg_step_", whole),
+    )
 
 
 def cg(
@@ -51,6 +70,7 @@ def cg(
     **options: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See :func:`subkern.reference.cg.cg`."""
+    steps = _steps()
     fixed = not any(options[name] for name in ("rtol", "atol", "precond", "replace_every"))
     found = None
     if fixed:
@@ -63,14 +83,14 @@ def cg(
             coupling=coupling,
             workspace=workspace,
             true_residual=true_residual,
-            steps=STEPS,
+            steps=steps,
             **options,
         )
     x, rr, iterations, status = found
     if true_residual:
         r = System(normal, rhs, gamma, centre).residual(x).contiguous()
         r = as_real(r, normal.groups(coupling, len(r), r))
-        rr = STEPS.dot(r, r)
+        rr = steps.dot(r, r)
     return x, *by_sample(rr, iterations, status, len(rhs))
 
 

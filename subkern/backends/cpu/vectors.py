@@ -50,6 +50,14 @@ def direction_refusal(x: Tensor, p: Tensor, z: Tensor, state: Tensor) -> str | N
     return dot_refusal(x, p, z) or _refusal(state, x, FP64, (x.shape[0], COLUMNS))
 
 
+def step_refusal(
+    x: Tensor, r: Tensor, p: Tensor, q: Tensor, curvature: Tensor | None, state: Tensor
+) -> str | None:
+    """See :func:`subkern.reference.cg_step.cg_step_`."""
+    given = None if curvature is None else _refusal(curvature, x, FP64, x.shape[:1])
+    return dot_refusal(x, r, p, q) or given or _refusal(state, x, FP64, (x.shape[0], COLUMNS))
+
+
 def combine_refusal(z: Tensor, V: Tensor, coefficients: Tensor) -> str | None:
     """See :func:`subkern.reference.combine.combine`."""
     return dot_refusal(z) or (

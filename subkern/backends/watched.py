@@ -1,0 +1,19 @@
+"""Whether kernels may be called at once: not where somebody wants to see ops, nor without memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+DEVICES = ("cpu", "cuda")
+PLAIN = (Tensor, torch.nn.Parameter)  # types that torch does not intercept
+
+
+def is_watched() -> bool:
+    """Whether a compiler or a dispatch mode wants to see what torch is asked for."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
+def is_real(t: Tensor) -> bool:
+    """Whether a tensor has memory on one of our devices and is of no kind that torch intercepts."""
+    return type(t) in PLAIN and t.device.type in DEVICES

@@ -16,7 +16,10 @@ void check_status(const char* op, int status);
 CudaQueue to_queue(const Check& check, int device, Address stream);
 
 void bind_cuda_adam(py::module_& m);
+void bind_cuda_cg_step(py::module_& m);
+void bind_cuda_combine(py::module_& m);
 void bind_cuda_eigh_small(py::module_& m);
+void bind_cuda_group_dot(py::module_& m);
 void bind_cuda_kth_largest(py::module_& m);
 void bind_cuda_lowrank_adam(py::module_& m);
 void bind_cuda_orthonormalize(py::module_& m);

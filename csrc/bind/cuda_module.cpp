@@ -12,7 +12,10 @@ PYBIND11_MODULE(SUBKERN_CUDA_MODULE, m) {
   m.def("device_count", &subkern::cuda_device_count, "CUDA devices; zero without a driver.");
   m.def("call_counts", &subkern::LaunchCounter::counts, "How often each kernel was launched.");
   subkern::bind_cuda_adam(m);
+  subkern::bind_cuda_cg_step(m);
+  subkern::bind_cuda_combine(m);
   subkern::bind_cuda_eigh_small(m);
+  subkern::bind_cuda_group_dot(m);
   subkern::bind_cuda_kth_largest(m);
   subkern::bind_cuda_lowrank_adam(m);
   subkern::bind_cuda_orthonormalize(m);

@@ -1,6 +1,9 @@
 // subkern._C.plans: functions of subkern._CUDA that note their launches down in
 // place of launching, so that whoever compiles the kernels at run time computes none of it again.
+#include "../cuda/cg_step_plan.h"
+#include "../cuda/combine_plan.h"
 #include "../cuda/eigh_small_plan.h"
+#include "../cuda/group_dot_plan.h"
 #include "../cuda/kth_largest_plan.h"
 #include "../cuda/orthonormalize_plan.h"
 #include "../cuda/packed_adamw_plan.h"
@@ -59,8 +62,28 @@ int cuda_svd_small(const CudaSvdSmall& call, const CudaQueue& queue, int64_t* la
   return plan_svd_small(call, Recorder(queue, launches));
 }
 
+int64_t cuda_cg_step_workspace(int64_t groups, int64_t n) { return group_sums_bytes(groups, n); }
+
+int cuda_cg_step_residual(const CudaCgResidual& call, const CudaQueue& queue, int64_t* launches) {
+  return plan_cg_step_residual(call, Recorder(queue, launches));
+}
+
+int cuda_cg_step_direction(const CudaCgDirection& call, const CudaQueue& queue, int64_t* launches) {
+  return plan_cg_step_direction(call, Recorder(queue, launches));
+}
+
+int cuda_combine(const CudaCombine& call, const CudaQueue& queue, int64_t* launches) {
+  return plan_combine(call, Recorder(queue, launches));
+}
+
 int cuda_eigh_small(const CudaEighSmall& call, const CudaQueue& queue, int64_t* launches) {
   return plan_eigh_small(call, Recorder(queue, launches));
+}
+
+int64_t cuda_group_dot_workspace(int64_t groups, int64_t n) { return group_sums_bytes(groups, n); }
+
+int cuda_group_dot(const CudaGroupDot& call, const CudaQueue& queue, int64_t* launches) {
+  return plan_group_dot(call, Recorder(queue, launches));
 }
 
 int64_t cuda_kth_largest_workspace() { return select_bytes(1); }
@@ -171,7 +194,10 @@ void bind_plans(py::module_& m) {
           "Tuples of header, kernel, grid, threads, shared bytes and arguments as bytes; "
           "forgotten.");
   plans.def("call_counts", &LaunchCounter::counts, "How often each kernel was planned.");
+  bind_cuda_cg_step(plans);
+  bind_cuda_combine(plans);
   bind_cuda_eigh_small(plans);
+  bind_cuda_group_dot(plans);
   bind_cuda_kth_largest(plans);
   bind_cuda_orthonormalize(plans);
   bind_cuda_packed_adamw(plans);

@@ -74,6 +74,22 @@ KERNELS = {
         *("sample_without_replacement.cuh", _ELEMENTS, 512, 64, 9 << 10),
         *("ops/test_sample_without_replacement.py::test_schedules", 1024),
     ),
+    "cg_step_residual_kernel": Kernel(
+        *("cg_step.cuh", ("",), 256, 48, 3 << 10),
+        *("ops/test_cg_step.py::test_residual_depends_on_nothing_else", 1024),
+    ),
+    "cg_step_direction_kernel": Kernel(
+        *("cg_step.cuh", ("",), 256, 40, 0),
+        *("ops/test_cg_step.py::test_direction_depends_on_nothing_else", 1536),
+    ),
+    "combine_kernel": Kernel(
+        *("combine.cuh", ("",), 256, 64, 512),
+        *("ops/test_combine.py::test_nothing_else_matters", 1024),
+    ),
+    "group_dot_kernel": Kernel(
+        *("group_dot.cuh", ("",), 256, 40, 3 << 10),
+        *("ops/test_group_dot.py::test_nothing_else_matters", 1536),
+    ),
     "packed_adamw_kernel": Kernel(
         *("packed_adamw.cuh", _BOTH_WIDTHS, 256, 64, 16),
         *("test_cuda_packed_adamw.py::test_runs", 1024),

@@ -3,7 +3,10 @@
 #include <type_traits>
 #include <utility>
 
+#include "cg_step.cuh"
+#include "combine.cuh"
 #include "eigh_small.cuh"
+#include "group_dot.cuh"
 #include "kth_largest.cuh"
 #include "orthonormalize.cuh"
 #include "orthonormalize_rows.cuh"
@@ -49,7 +52,11 @@ extern "C" __attribute__((visibility("default"))) const char* raw_launch(const c
                                                                          const Call* given) {
   const std::string wanted = name;
   const Call& call = *given;
+  KERNEL(cg_step_direction_kernel);
+  KERNEL(cg_step_residual_kernel);
+  KERNEL(combine_kernel);
   KERNEL(eigh_small_kernel<float, 8>);
+  KERNEL(group_dot_kernel);
   KERNEL(packed_adamw_kernel<float, true>);
   KERNEL(sample_kernel<float>);
   KERNEL(select_kernel<float, false>);

@@ -6,7 +6,10 @@
 #include <vector>
 
 #include "subkern/cuda/adam.h"
+#include "subkern/cuda/cg_step.h"
+#include "subkern/cuda/combine.h"
 #include "subkern/cuda/eigh_small.h"
+#include "subkern/cuda/group_dot.h"
 #include "subkern/cuda/kth_largest.h"
 #include "subkern/cuda/lowrank_adam.h"
 #include "subkern/cuda/orthonormalize.h"
@@ -281,12 +284,41 @@ int64_t run_swap(int64_t n, int64_t swaps, Dtype dtype, int offset) {
   return launches;
 }
 
+// Two groups; the second is done.
+int64_t run_vectors(int64_t n, int64_t m, int offset) {
+  const auto keep = [&](int64_t count) { return Buffer(count * 4, 4 * offset); };
+  const Buffer x = keep(2 * n), p = keep(2 * n), r = keep(2 * n), q = keep(2 * n);
+  const Buffer V = keep(2 * m * n), out = keep(2 * n);
+  const Buffer numbers(2 * 8), coefficients(2 * m * 8), state(2 * 10 * 8);
+  const Buffer counters(2 * 4, 0, 0.0f), again(2 * 4, 0, 0.0f);
+  const Buffer sums(cuda_group_dot_workspace(2, n));
+  for (int i = 0; i < 20; ++i) state.at<double>()[i] = i == 6 ? -1.0 : 2.0;
+  for (int64_t i = 0; i < 2 * m; ++i) coefficients.at<double>()[i] = 0.5;
+  int64_t launches = 0;
+  expect(cuda_group_dot({p.at<float>(), q.at<float>(), 2, n, numbers.at<double>(), sums.at<void>(),
+                         counters.at<int32_t>()},
+                        {0, nullptr}, &launches));
+  expect(cuda_cg_step_residual({r.at<float>(), q.at<float>(), numbers.at<double>(),
+                                state.at<double>(), 2, n, sums.at<void>(), again.at<int32_t>()},
+                               {0, nullptr}, &launches));
+  expect(cuda_cg_step_direction(
+      {x.at<float>(), p.at<float>(), r.at<float>(), state.at<double>(), 2, n}, {0, nullptr},
+      &launches));
+  expect(cuda_combine(
+      {x.at<float>(), V.at<float>(), coefficients.at<double>(), 2, m, n, out.at<float>()},
+      {0, nullptr}, &launches));
+  return launches;
+}
+
 }  // namespace
 
 int main() {
   int64_t launches = 0;
   for (const uint64_t seed : {0, 1}) {
     sk_emu_set_seed(seed);
+    for (const int offset : {0, 1}) {
+      launches += run_vectors(5, 1, offset) + run_vectors(4100, 130, offset);
+    }
     for (const Dtype dtype : {kFloat32, kBFloat16}) {
       for (const int offset : {0, 1, 4}) {
         for (const bool skip : {true, false}) {

@@ -56,7 +56,28 @@ CALLS = {
         {"results": (torch.float64, 6)},
         dict(dtype=0, count=COUNT, n=ROWS * COLS, matrix_stride=ROWS * COLS),
     ),
+    "group_dot": (
+        {"u": (torch.float32, 5000), "v": (torch.float32, 5000)},
+        {"dot": (torch.float64, 2)},
+        dict(groups=COUNT, n=2500),
+    ),
+    "cg_step_residual": (
+        {"q": (torch.float32, 5000), "curvature": (torch.float64, 2)},
+        {"r": (torch.float32, 5000), "state": (torch.float64, 20)},
+        dict(groups=COUNT, n=2500),
+    ),
+    "cg_step_direction": (
+        {"z": (torch.float32, 10), "state": (torch.float64, 20)},
+        {"x": (torch.float32, 10), "p": (torch.float32, 10)},
+        dict(groups=COUNT, n=ROWS),
+    ),
+    "combine": (
+        {"z": (torch.float32, 10), "V": (torch.float32, 30), "coefficients": (torch.float64, 6)},
+        {"out": (torch.float32, 10)},
+        dict(groups=COUNT, m=3, n=ROWS),
+    ),
 }
+SUMS = ("group_dot", "cg_step_residual")  # blocks leave sums in a workspace
 SIZES = {
     "orthonormalize": ("count", "rows", "cols"),
     "orthonormalize_repair": ("count", "rows", "cols"),
@@ -65,6 +86,10 @@ SIZES = {
     "eigh_small": (),
     SAMPLE: (),
     "scan": ("count", "n"),
+    "group_dot": ("groups", "n"),
+    "cg_step_residual": ("groups", "n"),
+    "cg_step_direction": ("groups", "n"),
+    "combine": ("groups", "m", "n"),
 }
 BAD = [
     ("orthonormalize", dict(cols=6), "cols must be at least 1 and at most rows"),
@@ -109,7 +134,15 @@ BAD = [
     ("scan", dict(scratch_bytes=1), "scratch_bytes must be at least"),
     ("scan", dict(scratch=0), "scratch must be the address"),
     ("scan", dict(counters=0), "counters must be the address"),
+    ("combine", dict(m=2**59), "n must keep the matrix below"),
+    ("combine", dict(groups=2**59), "n must keep the matrix below"),
 ]
+for op in ("group_dot", "cg_step_residual", "cg_step_direction", "combine"):
+    BAD.append((op, dict(n=2**60), "n must keep the matrix below"))
+    BAD.append((op, dict(groups=2**31), r"groups must be below 2\^31"))
+for op in SUMS:
+    BAD.append((op, dict(workspace_bytes=31), "workspace_bytes must be at least 32"))
+    BAD += [(op, {name: 0}, f"{name} must be the address") for name in ("workspace", "counters")]
 for op, (inputs, outputs, numbers) in CALLS.items():
     BAD += [(op, {name: 0}, f"{name} must be the address") for name in inputs | outputs]
     BAD += [(op, {name: -1}, f"{name} must be zero or more") for name in SIZES[op]]
@@ -138,7 +171,10 @@ def prepared(kernels, op):
         tensors["rows"], tensors["gathered"] = rows, torch.full_like(rows[:12], SENTINEL)
         source = (rows.data_ptr(), 4, 2, 18, 2, 1, tensors["gathered"].data_ptr())
         call |= dict(sources=[source], scratch=0, scratch_bytes=0)
-    if op == "scan":
+    if op in SUMS:
+        tensors["workspace"] = torch.full((4,), SENTINEL, dtype=torch.float64, device=kernels.device)
+        call |= dict(workspace=tensors["workspace"].data_ptr(), workspace_bytes=32)
+    if op == "scan" or op in SUMS:
         tensors["counters"] = torch.zeros(COUNT, dtype=torch.int32, device=kernels.device)
         call["counters"] = tensors["counters"].data_ptr()
     return call, tensors
@@ -176,6 +212,16 @@ def test_wrong_kinds_are_type_errors(kernels, op):
     for changes in ({address: -1}, {address: 1.5}, {"device": "first"}, {"unknown": 1}):
         with pytest.raises(TypeError):
             getattr(kernels.module, op)(**prepared(kernels, op)[0] | changes)
+
+
+@pytest.mark.parametrize("op", ["group_dot", "cg_step"])
+def test_workspace_of_sums(kernels, op):
+    workspace = getattr(kernels.module, f"{op}_workspace")
+    assert workspace(groups=3, n=2048) == workspace(groups=3, n=0) == workspace(groups=0, n=9) == 0
+    assert workspace(groups=3, n=2049) == 3 * 2 * 8
+    for bad in (dict(groups=-1), dict(n=-1), dict(n=2**60), dict(groups=2**31)):
+        with pytest.raises(ValueError, match=f"^{op}_workspace: (groups|n) must .*, got "):
+            workspace(**dict(groups=3, n=5) | bad)
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,14 @@ def swap(kernels):
     )
 
 
+def vectors(kernels, op):
+    call, tensors = prepared(kernels, op)
+    if op.startswith("cg_step"):
+        tensors["state"].view(2, -1)[:, 6] = -1  # running
+    getattr(kernels.module, op)(**call)
+    return [*tensors.values()]
+
+
 CALLS = {
     "svd 7x5": (lambda kernels: svd(kernels, matrices(9, 7, 5)), 1),
     "svd 35x40": (lambda kernels: svd(kernels, matrices(2, 35, 40)), 1),
@@ -95,6 +103,8 @@ CALLS = {
         1,
     ),
 }
+VECTORS = ("group_dot", "cg_step_residual", "cg_step_direction", "combine")
+CALLS |= {op: (lambda kernels, op=op: vectors(kernels, op), 1) for op in VECTORS}
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -184,6 +194,12 @@ def planned():
         call |= dict(listed=[2], packed=[0], per_entry=[0], w_dtype=dtype, counters=8, **where)
         for wide in (True, False):
             plans.packed_adamw(wide=wide, **call, **packed_adamw_cases.OPTIONS)
+    call = dict(groups=2, n=5000, **where)
+    space = dict(workspace=8, workspace_bytes=1 << 20, counters=8)
+    plans.group_dot(u=8, v=8, dot=8, **call, **space)
+    plans.cg_step_residual(r=8, q=8, curvature=8, state=8, **call, **space)
+    plans.cg_step_direction(x=8, p=8, z=8, state=8, **call)
+    plans.combine(z=8, V=8, coefficients=8, m=3, out=8, **call)
     call = dict(G=1, wanted=1, threshold=0.0, count=1, cols=4, R=1, good=1, **where)
     plans.orthonormalize_cholesky(**call)
     return {(header, name) for header, name, *_ in launches.take()}

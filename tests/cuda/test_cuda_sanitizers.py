@@ -12,6 +12,8 @@ DRIVER = Path(__file__).parent / "sanitized_driver.cpp"
 LAUNCHES = 2 * 2 * (6 * 2 + 2 * 2 + 8 * 5 + 5 * 2 + 4 * 3 + 1 + 2 * 2 + 3 + 2 * 2)
 # Selections and swaps, of many blocks in float32 and in bfloat16, and of one block in both.
 LAUNCHES += 2 * ((3 + 5) + (2 + 4) + 2 * (1 + 2))
+# The four kernels on groups of vectors, on two lengths at two alignments.
+LAUNCHES += 2 * 4 * 2 * 2
 
 
 def test_driver_is_clean():

@@ -2,7 +2,10 @@
 
 from subkern.backends.cuda import (
     adam,
+    cg_step,
+    combine,
     eigh_small,
+    group_dot,
     kth_largest,
     lowrank_adam,
     orthonormalize,
@@ -19,7 +22,10 @@ from subkern.backends.cuda import (
 
 __all__ = [
     "adam",
+    "cg_step",
+    "combine",
     "eigh_small",
+    "group_dot",
     "kth_largest",
     "lowrank_adam",
     "orthonormalize",

@@ -26,7 +26,11 @@ from subkern.backends import native
 PACKAGE = Path(__file__).resolve().parents[2]
 FOLDERS = (PACKAGE / "cuda_sources", PACKAGE.parent / "csrc" / "cuda")  # installed, in a checkout
 PLANNED = (
+    "cg_step_direction",
+    "cg_step_residual",
+    "combine",
     "eigh_small",
+    "group_dot",
     "kth_largest",
     "orthonormalize",
     "orthonormalize_cholesky",
@@ -37,6 +41,17 @@ PLANNED = (
     "sst_adamw",
     "svd_small",
     "update_mask",
+)
+WORKSPACES = tuple(
+    f"{stem}_workspace"
+    for stem in (
+        "cg_step",
+        "group_dot",
+        "kth_largest",
+        "sample_without_replacement",
+        "scan",
+        "update_mask",
+    )
 )
 ALWAYS_SHARED = 48 << 10  # bytes that a launch needs not ask for
 
@@ -120,8 +135,8 @@ class RawModule(ModuleType):
         self._plans = native.module("_C").plans
         for name in PLANNED:
             setattr(self, name, functools.partial(self._run, getattr(self._plans, name)))
-        for name in ("kth_largest", "sample_without_replacement", "scan", "update_mask"):
-            setattr(self, f"{name}_workspace", getattr(self._plans, f"{name}_workspace"))
+        for name in WORKSPACES:
+            setattr(self, name, getattr(self._plans, name))
 
     def device_count(self) -> int:
         """CUDA devices that torch sees."""

@@ -14,6 +14,11 @@ struct DotLanes {
     low = fma(low_half(u), low_half(v), low);
     high = fma(high_half(u), high_half(v), high);
   }
+  // From memory: widened as they are loaded, without taking vectors apart.
+  SUBKERN_INLINE void add(const float* u, const float* v) {
+    low = fma(dload(u), dload(v), low);
+    high = fma(dload(u + kDoubles), dload(v + kDoubles), high);
+  }
 };
 
 inline double sum(const DotLanes& even, const DotLanes& odd) {

@@ -15,6 +15,7 @@ using Dvec = __m512d;
 inline Dvec dzero() { return _mm512_setzero_pd(); }
 inline Dvec dsplat(double x) { return _mm512_set1_pd(x); }
 inline Dvec dload(const double* p) { return _mm512_loadu_pd(p); }
+inline Dvec dload(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 inline void dstore(double* p, Dvec a) { _mm512_storeu_pd(p, a); }
 inline Dvec add(Dvec a, Dvec b) { return _mm512_add_pd(a, b); }
 inline Dvec sub(Dvec a, Dvec b) { return _mm512_sub_pd(a, b); }
@@ -80,6 +81,7 @@ using Dvec = __m256d;
 inline Dvec dzero() { return _mm256_setzero_pd(); }
 inline Dvec dsplat(double x) { return _mm256_set1_pd(x); }
 inline Dvec dload(const double* p) { return _mm256_loadu_pd(p); }
+inline Dvec dload(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 inline void dstore(double* p, Dvec a) { _mm256_storeu_pd(p, a); }
 inline Dvec add(Dvec a, Dvec b) { return _mm256_add_pd(a, b); }
 inline Dvec sub(Dvec a, Dvec b) { return _mm256_sub_pd(a, b); }
@@ -111,6 +113,7 @@ inline Dvec dload(const double* p) {
   __builtin_memcpy(&a, p, sizeof(a));
   return a;
 }
+inline Dvec dload(const float* p) { return Dvec{p[0], p[1]}; }
 inline void dstore(double* p, Dvec a) { __builtin_memcpy(p, &a, sizeof(a)); }
 inline Dvec add(Dvec a, Dvec b) { return a + b; }
 inline Dvec sub(Dvec a, Dvec b) { return a - b; }

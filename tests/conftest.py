@@ -62,6 +62,12 @@ def clean_slate(monkeypatch):
 
 
 @pytest.fixture
+def one_thread(clean_slate):
+    """Small problems in many calls, to which a second thread brings nothing but waiting."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
 def guard():
     """Hands out guarded views and checks the bands when the test ends."""
     from sktest.guard import Guard

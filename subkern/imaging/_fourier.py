@@ -10,7 +10,7 @@ from torch import Tensor
 
 def fft(x: Tensor, axes: Sequence[int], centered: bool) -> Tensor:
     """Orthonormal transform over ``axes``; ``centered``: the origins lie at n // 2."""
-    if not axes:
+    if not axes or not x.numel():  # MKL refuses empty batches
         return x
     if not centered:
         return torch.fft.fftn(x, dim=tuple(axes), norm="ortho")
@@ -20,7 +20,7 @@ def fft(x: Tensor, axes: Sequence[int], centered: bool) -> Tensor:
 
 def ifft(k: Tensor, axes: Sequence[int], centered: bool) -> Tensor:
     """The inverse, which is the adjoint."""
-    if not axes:
+    if not axes or not k.numel():
         return k
     if not centered:
         return torch.fft.ifftn(k, dim=tuple(axes), norm="ortho")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from subkern.backends import registry
 from subkern.backends.watched import is_real, is_watched
+from subkern.imaging._fourier import fft, ifft
 from subkern.ops._operator import NormalOperator
 from subkern.ops.sense_normal import sense_normal, sense_pack
 from subkern.ops.sense_solve import sense_solve
@@ -174,8 +175,6 @@ class SenseNormal(NormalOperator):
         images = v if self._sets else v[:, None]
         coils = reduce(torch.add, (times(S, images[:, e, None]) for e, S in enumerate(maps)))
         weights = self._weights.view(len(self._weights), 1, 1, *self._weights.shape[1:])
-        data = torch.fft.ifftn(
-            weights * torch.fft.fftn(coils, dim=axes, norm="ortho"), dim=axes, norm="ortho"
-        )
+        data = ifft(weights * fft(coils, axes, False), axes, False)
         found = torch.stack([times(S.conj(), data).sum(1) for S in maps], 1)
         return found if self._sets else found[:, 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from subkern.imaging._fourier import fft, ifft
 from subkern.ops._called import check_batch, with_complex
 from subkern.ops._checks import check_tensor
 from subkern.ops._krylov import DTYPES
@@ -55,7 +56,8 @@ class Blur(LinearOperator):
 
     def _filter(self, response: Tensor, name: str, x: Tensor) -> Tensor:
         check_batch("Blur", name, x, self.size, 1, self._dtypes, response.device)
-        found = torch.fft.ifft2(times(response, torch.fft.fft2(x)))
+        axes = (-2, -1)
+        found = ifft(times(response, fft(x, axes, False)), axes, False)
         return found if x.is_complex() else found.real
 
     def matvec(self, x: Tensor) -> Tensor:

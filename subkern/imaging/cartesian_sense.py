@@ -98,7 +98,7 @@ class CartesianSense(LinearOperator):
             raise ValueError(
                 f"CartesianSense: maps must have a coil and a sample, got {tuple(maps.shape)}"
             )
-        maps = maps.detach().resolve_conj().resolve_neg()
+        maps = maps.detach().resolve_conj().resolve_neg().contiguous()
         mask = mask.detach().resolve_neg().to(maps.real.dtype)
         mask = mask.reshape(*[1] * (d + 2 - mask.dim()), *mask.shape)
         fits = mask.dim() == d + 2 and mask.shape[1] == 1

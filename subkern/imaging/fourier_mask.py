@@ -8,14 +8,12 @@ from torch import Tensor
 from subkern.imaging._fourier import fft, ifft
 from subkern.ops._called import check_batch
 from subkern.ops._checks import check_flag, check_tensor
-from subkern.ops._krylov import check_weights
+from subkern.ops._krylov import check_alike, check_weights
 from subkern.ops._operator import LinearOperator
 
 
 class FourierMask(LinearOperator):
     """A x = mask * F x, F orthonormal: N is diagonal in the Fourier domain.
-
-    Images are complex64, or complex128 where the mask is float64.
 
     Args:
         mask: (samples or 1, H, W), real, >= 0.
@@ -46,23 +44,23 @@ class FourierMask(LinearOperator):
                 f"FourierMask: mask must have shape (samples or 1, H, W), got {tuple(mask.shape)}"
             )
         self.centered = check_flag("FourierMask", "centered", centered)
-        self.mask = (mask.double() if mask.dtype == torch.float64 else mask.float()).detach()
+        self.mask = mask.detach().resolve_neg().double()  # exact
         self.norm_bound = float(self.mask.square().max()) if mask.numel() else 0.0
 
-    def _check(self, name: str, v: Tensor) -> None:
+    def _mask_for(self, name: str, v: Tensor) -> Tensor:
+        """The mask in the precision of images, which are checked."""
         samples, *shape = self.mask.shape
-        dtypes = (self.mask.dtype.to_complex(),)
+        dtypes = (torch.complex64, torch.complex128)
         check_batch("FourierMask", name, v, shape, samples, dtypes, self.mask.device)
+        return self.mask.to(v.real.dtype)
 
     def matvec(self, x: Tensor) -> Tensor:
         """(samples, H, W) complex -> the same."""
-        self._check("x", x)
-        return self.mask * fft(x, (-2, -1), self.centered)
+        return self._mask_for("x", x) * fft(x, (-2, -1), self.centered)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """(samples, H, W) complex -> the same."""
-        self._check("y", y)
-        return ifft(self.mask * y, (-2, -1), self.centered)
+        return ifft(self._mask_for("y", y) * y, (-2, -1), self.centered)
 
     def prox(self, z: Tensor, y: Tensor, gamma: float | Tensor) -> Tensor:
         """The minimizer of ||x - z||^2 + gamma ||A x - y||^2, without iterations.
@@ -74,8 +72,8 @@ class FourierMask(LinearOperator):
             y: data, likewise.
             gamma: >= 0, a number or (samples,).
         """
-        self._check("z", z)
-        self._check("y", y)
+        mask = self._mask_for("z", z)
+        check_alike("FourierMask", "y", y, z, "z")
         weight = check_weights("FourierMask", "gamma", gamma, z).view(-1, 1, 1)
-        above = fft(z, (-2, -1), self.centered) + weight * self.mask * y
-        return ifft(above / (1 + weight * self.mask.square()), (-2, -1), self.centered)
+        above = fft(z, (-2, -1), self.centered) + weight * mask * y
+        return ifft(above / (1 + weight * mask.square()), (-2, -1), self.centered)

@@ -15,6 +15,7 @@ PIECE = 4096  # terms; torch splits sums of 32768
 def ordered_sum(terms: Tensor) -> Tensor:
     """(g,): the sums of the rows of ``terms`` (g, n), piece by piece."""
     groups, n = terms.shape
+    terms = terms.contiguous()  # other strides are summed in another order
     if n <= PIECE:
         return terms.sum(1)
     padded = torch.nn.functional.pad(terms, (0, -n % PIECE))

@@ -29,7 +29,7 @@ def sense_normal(
     """
     line = weights.dim() == 2
     axes = (-1,) if line else (-2, -1)
-    if not v.numel():  # torch.fft has no plan for that
+    if not v.numel():  # MKL refuses empty batches
         return v.clone(), v.new_zeros(v.shape[: 2 if line else 1], dtype=torch.float64)
     S, w = (_for_images(t, len(v)) for t in (maps, weights))
     w = w[:, None, None] if line else w[:, None]

@@ -35,7 +35,7 @@ class Channels(Layout):
         pairs = v.resolve_neg().movedim(1, -1)
         steps = pairs.stride()
         if steps[-1] != 1 or any(step % 2 for step in (*steps[:-1], v.storage_offset())):
-            pairs = pairs.contiguous()
+            pairs = pairs.clone(memory_format=torch.contiguous_format)
         return torch.view_as_complex(pairs)
 
     def write(self, v: Tensor) -> Tensor:

@@ -113,6 +113,8 @@ def _scratch(workspace: Tensor | None, like: Tensor, rhs: Tensor) -> Tensor | No
     """A workspace in the dtype of the operator's images."""
     if workspace is None or rhs.dtype == like.dtype:
         return workspace
+    if workspace.storage_offset() % 2:
+        raise ValueError("cg: workspace must start at an even element, got an odd one")
     return torch.view_as_complex(workspace[: 2 * like.numel()].view(-1, 2))
 
 

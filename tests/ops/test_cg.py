@@ -27,7 +27,7 @@ def from_centre(backend, **options):
     return solve
 
 
-@pytest.mark.parametrize("kind", SHARED + ("per-sample", "per-sample-plane"))
+@pytest.mark.parametrize("kind", [*SHARED, "per-sample", "per-sample-plane"])
 def test_properties(backend, kind):
     """P1 and P3 to P6 on imaging problems, P9 against the dense solve in complex128."""
     if kind not in kinds(backend):

@@ -133,7 +133,7 @@ def test_no_weight(run):
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("where", ["b", "x0", "gamma", "op"])
 def test_not_finite(run, backend, bad, where):
-    """Status 4 in that sample with the last good x; the others have the bits of a run without it."""
+    """Status 4 in that sample, with the last good x; the others keep their bits."""
     b, x0, gamma = vectors(4), vectors(4, seed=7), torch.full((4,), 0.5)
     d = torch.linspace(1, 3, 24).repeat(4, 1)
     target = dict(b=b, x0=x0, gamma=gamma, op=d)[where]
@@ -284,7 +284,7 @@ def test_workspace(run, backend):
     for name in ("b", "x0"):
         call = dict(b=vectors(2, device=device), x0=vectors(2, device=device))
         call[name] = space[90:138].view(2, 24)
-        with pytest.raises(ValueError, match="cg: .* must not share memory with workspace"):
+        with pytest.raises(ValueError, match=r"cg: .* must not share memory with workspace"):
             run(ring, call["b"], call["x0"], workspace=space[:100])
 
 

@@ -1,8 +1,10 @@
-"""Linear operators of imaging."""
+"""Linear operators of imaging, sampling masks, and a sampler."""
 
-from subkern.imaging import masks, phantom
+from subkern.imaging import masks, phantom, schedules
 from subkern.imaging.blur import Blur
+from subkern.imaging.calibrate import calibrate
 from subkern.imaging.cartesian_sense import CartesianSense
+from subkern.imaging.dds import DDSStep, dds
 from subkern.imaging.dense import Dense
 from subkern.imaging.fourier_mask import FourierMask
 from subkern.ops._operator import LinearOperator, NormalOperator, dot_test
@@ -10,11 +12,15 @@ from subkern.ops._operator import LinearOperator, NormalOperator, dot_test
 __all__ = [
     "Blur",
     "CartesianSense",
+    "DDSStep",
     "Dense",
     "FourierMask",
     "LinearOperator",
     "NormalOperator",
+    "calibrate",
+    "dds",
     "dot_test",
     "masks",
     "phantom",
+    "schedules",
 ]

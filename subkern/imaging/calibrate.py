@@ -25,7 +25,7 @@ def calibrate(
     """Measure v_t = E |x0 - x0(x_t, t)|^2 of a pixel, for ``gamma="matched"`` of :func:`dds`.
 
     For the best denoiser that is the expected posterior variance of a pixel given x_t. It is
-    measured at a few times and interpolated geometrically between them.
+    measured at a few noise levels, and interpolated as a power of the level between them.
 
     Args:
         denoiser: see :func:`subkern.imaging.dds`.
@@ -34,7 +34,7 @@ def calibrate(
         schedule: see :func:`subkern.imaging.dds`.
         prediction: likewise.
         layout: "channels" if the denoiser takes complex images as two channels.
-        times: how many times to measure at, at least 2.
+        times: how many noise levels to measure at, at least 2.
         generator: of the noise, on the images' device.
 
     Returns:
@@ -57,22 +57,24 @@ def calibrate(
     check_generator("calibrate", generator, images.device)
     channels = takes_channels("calibrate", layout, images, None)
     network = Network("calibrate", denoiser, prediction, channels)
-    visited = sorted(plan.steps(min(times, len(plan))))
+    level = (plan.noise / plan.scale).log()
+    grid = torch.linspace(float(level[0]), float(level[-1]), times, dtype=torch.float64)
+    visited = torch.searchsorted(level, grid[:-1]).unique().tolist()
+    visited += [len(plan) - 1] * (visited[-1] < len(plan) - 1)
     errors = []
     with torch.no_grad():
         for t in visited:
-            scale, noise = float(plan.scale[t]), float(plan.noise[t])
+            scale, noise = plan.levels[t]
             x = scale * images + noise * draw(images, generator)
             clock = torch.full((len(x),), t, device=x.device)
             errors.append((network(x, clock, scale, noise)[0] - images).abs().square().mean())
     log = torch.stack(errors).double().cpu().clamp_min(1e-300).log()
-    return _interpolated(torch.tensor(visited), log, len(plan)).exp()
+    return _interpolated(level[visited], log, level).exp()
 
 
-def _interpolated(at: Tensor, values: Tensor, count: int) -> Tensor:
-    """Values at 0 .. count - 1, linear between those at the rising whole numbers ``at``."""
-    t = torch.arange(count)
-    right = torch.searchsorted(at, t).clamp(1, len(at) - 1)
+def _interpolated(at: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
+    """Values at the places ``wanted``, linear between those at the rising places ``at``."""
+    right = torch.searchsorted(at, wanted).clamp(1, len(at) - 1)
     left = right - 1
-    part = (t - at[left]) / (at[right] - at[left])
+    part = (wanted - at[left]) / (at[right] - at[left])
     return values[left] + part * (values[right] - values[left])

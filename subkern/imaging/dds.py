@@ -161,7 +161,7 @@ def dds(
             coupling=coupling,
             backend=backend,
         )
-        levels = [(float(plan.scale[t]), float(plan.noise[t])) for t in times]
+        levels = [plan.levels[t] for t in times]
         if start is None:
             x = draw(Aty, generator) * levels[0][1]
         else:

@@ -24,10 +24,12 @@ class Schedule:
         scale: (T,) float64 on the CPU, of the image.
         noise: (T,) float64 on the CPU, standard deviation of each real number's noise; it grows
             with t relative to the scale.
+        levels: (scale, noise) at each time, as numbers.
     """
 
     scale: Tensor
     noise: Tensor
+    levels: tuple[tuple[float, float], ...]
 
     def __len__(self) -> int:
         return len(self.scale)
@@ -53,7 +55,7 @@ def _checked(op: str, scale: Tensor, noise: Tensor) -> Schedule:
         raise ValueError(f"{op}: the schedule must have positive, finite scales and noise")
     if not bool((ratio.diff() > 0).all()):
         raise ValueError(f"{op}: the schedule must have noise that grows with t")
-    return Schedule(scale, noise)
+    return Schedule(scale, noise, tuple(zip(scale.tolist(), noise.tolist(), strict=True)))
 
 
 def vp(

@@ -72,6 +72,7 @@ def test_many_solver_steps_equal_dense_algebra(problem, gamma):
     assert float((found - expected).norm() / expected.norm()) < 1e-4
 
 
+@pytest.mark.slow
 def test_the_mean_of_samples_is_near_the_posterior_mean(problem, posterior):
     """Matched weights, many steps; the bound is about twice the floor of 64 samples."""
     generator = torch.Generator().manual_seed(1)
@@ -124,8 +125,5 @@ def test_the_variance_calibrated_is_the_analytic_one(problem):
     found = calibrate(
         problem.denoiser, images, schedule=problem.schedule, prediction="x0", generator=generator
     )
-    exact = problem.variance()
-    visited = problem.schedule.steps(33)
-    # The largest coefficients carry a chi-square error of 1 / sqrt(256) and half of the variance.
-    assert torch.allclose(found[visited], exact[visited], rtol=0.1, atol=0)
-    assert torch.allclose(found, exact, rtol=0.15, atol=0)
+    # The few coefficients that hold half of the variance are known from 256 draws each.
+    assert torch.allclose(found, problem.variance(), rtol=2 / math.sqrt(256), atol=0)

@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 EXTRAS ?= examples,bench,test,lint
-PEERS ?= galore-torch==1.0 fira==1.0.2
+PEERS ?= galore-torch==1.0 fira==1.0.2 deepinv==0.5.0 sigpy==0.1.27
 TRITON_36 ?= triton==3.6.0
 MAX_JOBS ?= 2
 JOBS ?= 2

@@ -1,8 +1,8 @@
 """What decomposed diffusion sampling draws, where the posterior is known in closed form.
 
-The prior is a complex Gaussian with a power-law spectrum, so that the best denoiser is a filter, and
-posterior mean and covariance are dense algebra at 24 x 24. A table tells, over gamma, steps and M,
-how far the mean of many samples is from the posterior's, and how much of its variance they have.
+The prior is a complex Gaussian with a power-law spectrum, so that the best denoiser is a filter,
+and posterior mean and covariance are dense algebra at 24 x 24. A table tells, over gamma, steps and
+M, how far the mean of many samples is from the posterior's, and how much of its variance they have.
 
     python examples/dds_closed_form.py [--samples 64] [--csv FILE]
 """
@@ -130,7 +130,7 @@ def sample(p: Problem, gamma: float | str, steps: int, M: int, samples: int, **o
 
 
 def compare(drawn: Tensor, mean: Tensor, trace: float) -> dict[str, float]:
-    """Bias of the mean and its Monte-Carlo floor, relative to the posterior mean; variance ratio."""
+    """Bias of the mean and its Monte-Carlo floor relative to the posterior mean; variance ratio."""
     samples = len(drawn)
     spread = float((drawn - drawn.mean(0)).abs().square().sum() / (samples - 1))
     size = float(mean.norm())

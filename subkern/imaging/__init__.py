@@ -1,6 +1,7 @@
 """Linear operators of imaging, sampling masks, and a sampler."""
 
 from subkern.imaging import masks, phantom, schedules
+from subkern.imaging.adapters import deepinv_prox, from_callables, from_deepinv, from_sigpy
 from subkern.imaging.blur import Blur
 from subkern.imaging.calibrate import calibrate
 from subkern.imaging.cartesian_sense import CartesianSense
@@ -19,7 +20,11 @@ __all__ = [
     "NormalOperator",
     "calibrate",
     "dds",
+    "deepinv_prox",
     "dot_test",
+    "from_callables",
+    "from_deepinv",
+    "from_sigpy",
     "masks",
     "phantom",
     "schedules",

@@ -22,7 +22,7 @@ Variance = Tensor | Sequence[float] | Callable[[int], float]
 
 
 def noise_level(op: str, sigma: float | Tensor | None, like: Tensor) -> Tensor | None:
-    """sigma for each sample; the values of a tensor are not looked at."""
+    """The noise of each sample; the values of a tensor are not looked at."""
     if sigma is None:
         return None
     if not isinstance(sigma, Tensor):

@@ -25,7 +25,7 @@ class DDSStep(NamedTuple):
     """What a callback is told about a step, images in the layout of the denoiser.
 
     Attributes:
-        index: of the step, from 0.
+        number: of the step, from 0.
         t: its time.
         x_t: the noisy image it started from.
         denoised: the denoiser's x0.
@@ -33,7 +33,7 @@ class DDSStep(NamedTuple):
         gamma: (samples,) weight of the data, or None for the noiseless form.
     """
 
-    index: int
+    number: int
     t: int
     x_t: Tensor
     denoised: Tensor
@@ -172,8 +172,8 @@ def dds(
             denoised, e = network(x, clock[index].expand(len(x)), scale, noise)
             x0, weight = consistent(index, denoised)
             if callback is not None:
-                images = (network.show(image) for image in (x, denoised, x0))
-                callback(DDSStep(index, times[index], *images, weight))
+                show = network.show
+                callback(DDSStep(index, times[index], show(x), show(denoised), show(x0), weight))
             if index + 1 == len(levels):
                 break
             next_scale, next_noise = levels[index + 1]

@@ -314,8 +314,8 @@ def vd_poisson(
     middle = torch.zeros(size)
     middle[_centre(H, block[0]), _centre(W, block[1])] = 1
     count = _budget(op, H * W, acceleration, int(middle.sum()), False)
-    order = torch.randperm(H * W, generator=generator)
-    order = order[middle.view(-1)[order] == 0].tolist()
+    shuffled = torch.randperm(H * W, generator=generator)
+    order: list[int] = shuffled[middle.view(-1)[shuffled] == 0].tolist()
     y, x = ((torch.arange(n) - n // 2).double() / max(n / 2, 1) for n in size)
     rho = (y[:, None].square() + x.square()).sqrt().view(-1)
 

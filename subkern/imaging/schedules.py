@@ -6,6 +6,7 @@ two-channel networks are trained with.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Schedule:
         return len(self.scale)
 
     def steps(self, count: int) -> list[int]:
-        """``count`` times from T - 1 down to 0, both included, as evenly spaced as whole numbers go.
+        """``count`` times from T - 1 down to 0, both included, evenly spaced up to rounding.
 
         Example:
             >>> vp(timesteps=10).steps(4)
@@ -155,7 +156,7 @@ def step_list(op: str, steps: int | Sequence[int], schedule: Schedule) -> list[i
     times = list(steps)
     if not times or any(isinstance(t, bool) or not isinstance(t, int) for t in times):
         raise TypeError(f"{op}: steps must hold ints, got {steps!r}")
-    if any(later >= t for t, later in zip(times, times[1:], strict=False)):
+    if any(later >= t for t, later in itertools.pairwise(times)):
         raise ValueError(f"{op}: steps must fall, got {steps!r}")
     if times[0] >= len(schedule) or times[-1] < 0:
         raise ValueError(f"{op}: steps must be in [0, {len(schedule) - 1}], got {steps!r}")

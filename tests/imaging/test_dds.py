@@ -185,7 +185,7 @@ def test_the_last_time_is_always_zero(sense, data, steps, times):
     seen = []
     last = dds(shrink, sense, data, steps=steps, gamma=1.0, prediction="x0", callback=seen.append)
     assert [step.t for step in seen] == times
-    assert [step.index for step in seen] == list(range(len(times)))
+    assert [step.number for step in seen] == list(range(len(times)))
     assert torch.equal(seen[-1].x0, last)
 
 

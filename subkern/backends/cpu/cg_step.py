@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -59,7 +61,7 @@ def cg_step_direction_(x: Tensor, p: Tensor, z: Tensor, state: Tensor) -> None:
     )
 
 
-def can_serve(*, x: Tensor, **others: Tensor) -> str | None:
+def can_serve(*, x: Tensor, **others: Any) -> str | None:
     """None, or why this call needs another backend."""
     if x.device.type != "cpu":
         return f"serves CPU tensors only, got {x.device.type}"

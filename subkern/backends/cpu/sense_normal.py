@@ -8,6 +8,7 @@ from torch import Tensor
 from subkern.backends import native
 from subkern.backends.cpu.tensors import empty
 from subkern.backends.registry import register
+from subkern.reference import sense_normal as reference
 
 
 def shape_of(maps: Tensor, weights: Tensor) -> dict[str, int | bool]:
@@ -26,8 +27,6 @@ def layout_refusal(maps: Tensor, weights: Tensor) -> str | None:
     lengths = maps.shape[-1:] if weights.dim() == 2 else maps.shape[-2:]
     if weights.shape[1:] != lengths or weights.device != maps.device:
         return f"needs weights (sets, {', '.join(map(str, lengths))}) beside the maps"
-    if not all(_serves(n) for n in lengths):
-        return f"transforms 2 to 1024 points with the factors 2, 3 and 5, got {tuple(lengths)}"
     if not (maps.is_contiguous() and weights.is_contiguous()) or maps.is_conj():
         return "needs contiguous maps and weights"
     return None
@@ -55,13 +54,19 @@ def image_refusal(
     return None if gamma.is_contiguous() else "needs contiguous gamma"
 
 
-def _serves(n: int) -> bool:
-    if not 2 <= n <= 1024:
-        return False
-    for prime in (2, 3, 5):
-        while n % prime == 0:
-            n //= prime
-    return n == 1
+def transforms(weights: Tensor) -> bool:
+    """Whether the kernels transform such lengths: 2 to 1024, with the factors 2, 3 and 5.
+
+    Others are torch's to transform, on every backend.
+    """
+
+    def smooth(n: int) -> bool:
+        for prime in (2, 3, 5):
+            while n % prime == 0:
+                n //= prime
+        return n == 1
+
+    return all(2 <= n <= 1024 and smooth(n) for n in weights.shape[1:])
 
 
 def can_pack(*, maps: Tensor, weights: Tensor, **_: object) -> str | None:
@@ -82,6 +87,8 @@ def can_serve(
 @register("sense_pack", "cpu", can_pack)
 def sense_pack(maps: Tensor, weights: Tensor) -> Tensor:
     """Maps by strips of rows, weights by the order of the transform, its tables."""
+    if not transforms(weights):
+        return reference.sense_pack(maps, weights)
     kernels, shape = native.module(), shape_of(maps, weights)
     packed = empty(kernels.sense_pack_floats(**shape))
     kernels.sense_pack(
@@ -121,6 +128,8 @@ def sense_normal(
     v: Tensor, maps: Tensor, weights: Tensor, gamma: Tensor | None, packed: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """See :func:`subkern.reference.sense_normal.sense_normal`."""
+    if not transforms(weights):
+        return reference.sense_normal(v, maps, weights, gamma)
     out = empty(*v.shape, dtype=torch.complex64)
     dot = empty(*v.shape[: 2 if weights.dim() == 2 else 1], dtype=torch.float64)
     arguments, kept = memory(len(v), maps, weights, packed)

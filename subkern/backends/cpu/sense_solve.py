@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from subkern.backends import native
-from subkern.backends.cpu.sense_normal import can_pack, image_refusal, memory, shape_of
+from subkern.backends.cpu.sense_normal import can_pack, image_refusal, memory, shape_of, transforms
 from subkern.backends.cpu.tensors import empty
 from subkern.backends.registry import register
+from subkern.reference import sense_solve as reference
 
 
 def can_serve(
@@ -40,6 +41,8 @@ def sense_solve(
     maxiter: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See :func:`subkern.reference.sense_solve.sense_solve`."""
+    if not transforms(weights):
+        return reference.sense_solve(rhs, start, maps, weights, gamma, prox=prox, maxiter=maxiter)
     groups = rhs.shape[0] * rhs.shape[1]
     x = empty(*rhs.shape, dtype=torch.complex64)
     rr = empty(groups, dtype=torch.float64)

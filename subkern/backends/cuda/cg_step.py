@@ -1,12 +1,15 @@
-"""The halves of a step of conjugate gradients on CUDA: one launch each, scalars on the device."""
+"""A step of conjugate gradients on CUDA: three launches or one for each half, scalars on the device."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import Tensor
 
 from subkern.backends import native
-from subkern.backends.cpu.vectors import direction_refusal, residual_refusal
+from subkern.backends.cpu.vectors import direction_refusal, residual_refusal, step_refusal
 from subkern.backends.cuda.device import queue
+from subkern.backends.cuda.group_dot import group_dot
 from subkern.backends.cuda.vectors import Sums, device_refusal
 from subkern.backends.registry import register
 
@@ -52,3 +55,17 @@ def cg_step_direction_(x: Tensor, p: Tensor, z: Tensor, state: Tensor) -> None:
         n=n,
         **queue(x.device),
     )
+
+
+def can_serve(*, x: Tensor, **others: Any) -> str | None:
+    """None, or why this call needs another backend."""
+    return device_refusal(x) or step_refusal(x, **others)
+
+
+@register("cg_step", "cuda", can_serve)
+def cg_step_(
+    x: Tensor, r: Tensor, p: Tensor, q: Tensor, curvature: Tensor | None, state: Tensor
+) -> None:
+    """See :func:`subkern.reference.cg_step.cg_step_`."""
+    cg_step_residual_(r, q, group_dot(p, q) if curvature is None else curvature, state)
+    cg_step_direction_(x, p, r, state)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from subkern.backends import native
-from subkern.backends.cpu.sense_normal import image_refusal, layout_refusal, shape_of
+from subkern.backends.cpu.sense_normal import image_refusal, layout_refusal, shape_of, transforms
 from subkern.backends.cuda.device import queue
 from subkern.backends.registry import register
+from subkern.reference import sense_normal as reference
 
 
 def can_pack(*, maps: Tensor, weights: Tensor, **_: object) -> str | None:
@@ -34,6 +35,8 @@ def can_serve(
 @register("sense_pack", "cuda", can_pack)
 def sense_pack(maps: Tensor, weights: Tensor) -> Tensor:
     """Weights by the order of the transform, and its tables; made by the host."""
+    if not transforms(weights):
+        return reference.sense_pack(maps, weights)
     kernels, shape = native.module("_CUDA"), shape_of(maps, weights)
     sizes = {key: shape[key] for key in ("line", "weight_sets", "h", "w")}
     near = weights.cpu()
@@ -68,6 +71,8 @@ def sense_normal(
     v: Tensor, maps: Tensor, weights: Tensor, gamma: Tensor | None, packed: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """See :func:`subkern.reference.sense_normal.sense_normal`."""
+    if not transforms(weights):
+        return reference.sense_normal(v, maps, weights, gamma)
     kernels = native.module("_CUDA")
     call, kept = arguments(len(v), maps, weights, packed)
     sizes = {key: call[key] for key in ("line", "images", "coils", "h", "w")}

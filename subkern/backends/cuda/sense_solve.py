@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from subkern.backends import native
-from subkern.backends.cpu.sense_normal import image_refusal
+from subkern.backends.cpu.sense_normal import image_refusal, transforms
 from subkern.backends.cuda.device import queue
 from subkern.backends.cuda.sense_normal import arguments, can_pack
 from subkern.backends.registry import register
+from subkern.reference import sense_solve as reference
 
 
 def can_serve(
@@ -41,6 +42,8 @@ def sense_solve(
     maxiter: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See :func:`subkern.reference.sense_solve.sense_solve`."""
+    if not transforms(weights):
+        return reference.sense_solve(rhs, start, maps, weights, gamma, prox=prox, maxiter=maxiter)
     groups, device = rhs.shape[0] * rhs.shape[1], rhs.device
     x = torch.empty(rhs.shape, dtype=rhs.dtype, device=device)
     rr = torch.empty(groups, dtype=torch.float64, device=device)

@@ -67,8 +67,14 @@ void cg_step(Address x, Address r, Address p, Address q, Address curvature, Addr
   for (const auto& [name, address] : vectors) check.pointer(name, address, any);
   check.pointer("state", state, groups > 0);
   check.workspace(space, workspace_bytes, cg_step_workspace(groups, n) + 8 * groups);
-  const CgStep call{as<float>(x),        as<float>(r), as<float>(p), as<const float>(q),
-                    as<const double>(curvature), as<double>(state), groups, n,
+  const CgStep call{as<float>(x),
+                    as<float>(r),
+                    as<float>(p),
+                    as<const float>(q),
+                    as<const double>(curvature),
+                    as<double>(state),
+                    groups,
+                    n,
                     as<double>(space)};
   {
     py::gil_scoped_release release;
@@ -89,10 +95,11 @@ void bind_cg_step(py::module_& m) {
   m.def("cg_step_direction", &cg_step_direction, py::kw_only(), arg("x"), arg("p"), arg("z"),
         arg("state"), arg("groups"), arg("n"), arg("threads"),
         "Iterates and directions of float32 after a step.");
-  m.def("cg_step", &cg_step, arg("x"), arg("r"), arg("p"), arg("q"), arg("curvature"),
-        arg("state"), arg("groups"), arg("n"), arg("workspace"), arg("workspace_bytes"),
-        arg("threads"), "A whole step; curvature is 0 where <p, q> is not known. Its workspace has 8 bytes more for "
-        "each group.");
+  m.def(
+      "cg_step", &cg_step, arg("x"), arg("r"), arg("p"), arg("q"), arg("curvature"), arg("state"),
+      arg("groups"), arg("n"), arg("workspace"), arg("workspace_bytes"), arg("threads"),
+      "A whole step; curvature is 0 where <p, q> is not known. Its workspace has 8 bytes more for "
+      "each group.");
 }
 
 }  // namespace subkern

@@ -10,30 +10,34 @@ LaunchCounter sense_normal_launches("sense_normal"), sense_solve_launches("sense
 
 CudaSenseMaps cuda_maps(const Check& check, bool line, std::int64_t images, std::int64_t map_sets,
                         std::int64_t weight_sets, std::int64_t coils, std::int64_t h,
-                        std::int64_t w, Address maps, Address packed,
-                        std::int64_t packed_floats) {
+                        std::int64_t w, Address maps, Address packed, std::int64_t packed_floats) {
   check_sense_sizes(check, line, images, map_sets, weight_sets, coils, h, w);
-  if (images * h >> 31 != 0) check.fail("images", "have less than 2^31 rows", std::to_string(images));
+  if (images * h >> 31 != 0)
+    check.fail("images", "have less than 2^31 rows", std::to_string(images));
   check.pointer("maps", maps, h > 0);
-  check_sense_packed(check, packed, packed_floats,
-                     cuda_sense_pack_floats(line, weight_sets, h, w));
-  return {line, images, map_sets, weight_sets, coils, h, w, as<const void>(maps),
+  check_sense_packed(check, packed, packed_floats, cuda_sense_pack_floats(line, weight_sets, h, w));
+  return {line,
+          images,
+          map_sets,
+          weight_sets,
+          coils,
+          h,
+          w,
+          as<const void>(maps),
           as<const float>(packed)};
 }
 
-std::int64_t cuda_pack_floats(bool line, std::int64_t weight_sets, std::int64_t h,
-                              std::int64_t w) {
+std::int64_t cuda_pack_floats(bool line, std::int64_t weight_sets, std::int64_t h, std::int64_t w) {
   check_sense_sizes(Check("sense_pack"), line, 1, 1, weight_sets, 1, h, w);
   return cuda_sense_pack_floats(line, weight_sets, h, w);
 }
 
-void cuda_pack(bool line, std::int64_t weight_sets, std::int64_t h, std::int64_t w,
-               Address weights, Address packed, std::int64_t packed_floats) {
+void cuda_pack(bool line, std::int64_t weight_sets, std::int64_t h, std::int64_t w, Address weights,
+               Address packed, std::int64_t packed_floats) {
   const Check check("sense_pack");
   check_sense_sizes(check, line, 1, 1, weight_sets, 1, h, w);
   check.pointer("weights", weights, true);
-  check_sense_packed(check, packed, packed_floats,
-                     cuda_sense_pack_floats(line, weight_sets, h, w));
+  check_sense_packed(check, packed, packed_floats, cuda_sense_pack_floats(line, weight_sets, h, w));
   cuda_sense_pack(line, weight_sets, h, w, as<const float>(weights), as<float>(packed));
 }
 
@@ -116,8 +120,8 @@ void bind_cuda_sense_normal(py::module_& m) {
   m.def("sense_pack", &cuda_pack, py::kw_only(), arg("line"), arg("weight_sets"), arg("h"),
         arg("w"), arg("weights"), arg("packed"), arg("packed_floats"),
         "Tables and weights as the kernels read them; both in the memory of the host.");
-  m.def("sense_workspace", &cuda_workspace, py::kw_only(), arg("line"), arg("images"),
-        arg("coils"), arg("h"), arg("w"), "Bytes of scratch that sense_normal needs.");
+  m.def("sense_workspace", &cuda_workspace, py::kw_only(), arg("line"), arg("images"), arg("coils"),
+        arg("h"), arg("w"), "Bytes of scratch that sense_normal needs.");
   m.def("sense_normal", &cuda_normal, py::kw_only(), arg("line"), arg("images"), arg("map_sets"),
         arg("weight_sets"), arg("coils"), arg("h"), arg("w"), arg("maps"), arg("packed"),
         arg("packed_floats"), arg("v"), arg("gamma"), arg("out"), arg("dot"), arg("workspace"),

@@ -49,8 +49,8 @@ std::int64_t workspace_bytes(bool line, std::int64_t images, std::int64_t coils,
 }
 
 void check_sense_memory(const Check& check, const SenseShape& shape, Address packed,
-                        std::int64_t packed_floats, Address workspace,
-                        std::int64_t workspace_bytes, int threads) {
+                        std::int64_t packed_floats, Address workspace, std::int64_t workspace_bytes,
+                        int threads) {
   check.threads(threads);
   check_sense_packed(check, packed, packed_floats, sense_pack_floats(shape));
   check.workspace(workspace, workspace_bytes, sense_workspace(shape, threads));
@@ -67,9 +67,9 @@ void sense_normal(bool line, std::int64_t images, std::int64_t map_sets, std::in
   check.pointer("out", out, any);
   check.pointer("dot", dot, any);
   check_sense_memory(check, shape, packed, packed_floats, workspace, workspace_bytes, threads);
-  const SenseNormal call{shape,         as<const float>(v), as<const float>(gamma),
-                         as<const float>(packed), as<float>(out), as<double>(dot),
-                         as<void>(workspace)};
+  const SenseNormal call{
+      shape,          as<const float>(v), as<const float>(gamma), as<const float>(packed),
+      as<float>(out), as<double>(dot),    as<void>(workspace)};
   {
     py::gil_scoped_release release;
     sk_sense_normal(call, threads);

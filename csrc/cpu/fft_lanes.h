@@ -1,9 +1,9 @@
 // Transforms of kWidth signals at once, a lane for each; points lie as [n][re, im][kWidth].
 //
-// The frequencies come out in the order that the stages leave (fft_frequency of csrc/cuda/fft_plan.h), and the
-// inverse takes them so: what only multiplies between the two needs no reordering. Neither divides
-// by the length. The first and the last stage read and write through functors, so that products
-// with something else cost no pass of their own.
+// The frequencies come out in the order that the stages leave (fft_frequency of
+// csrc/cuda/fft_plan.h), and the inverse takes them so: what only multiplies between the two needs
+// no reordering. Neither divides by the length. The first and the last stage read and write through
+// functors, so that products with something else cost no pass of their own.
 #pragma once
 
 #include "../cuda/fft_layout.h"
@@ -14,7 +14,7 @@ namespace SUBKERN_ISA {
 namespace {
 
 constexpr int kMostRadix = SUBKERN_LEVEL == SUBKERN_LEVEL_avx512 ? 8 : 4;  // 16 registers hold 4
-constexpr int kPoint = 2 * kWidth;  // floats of a point
+constexpr int kPoint = 2 * kWidth;                                         // floats of a point
 
 // Points in memory, as source and as destination.
 struct Points {
@@ -116,11 +116,16 @@ struct Radix {
 template <class Body>
 SUBKERN_INLINE void with_radix(int radix, const Body& body) {
   switch (radix) {
-    case 2: return body(Radix<2>{});
-    case 3: return body(Radix<3>{});
-    case 4: return body(Radix<4>{});
-    case 5: return body(Radix<5>{});
-    default: return body(Radix<kMostRadix>{});
+    case 2:
+      return body(Radix<2>{});
+    case 3:
+      return body(Radix<3>{});
+    case 4:
+      return body(Radix<4>{});
+    case 5:
+      return body(Radix<5>{});
+    default:
+      return body(Radix<kMostRadix>{});
   }
 }
 
@@ -149,8 +154,7 @@ inline void middle_pass(const Fft& fft, const From& from, const Weights& weights
 
 // to <- F* (weights F from), by way of `points`.
 template <class From, class Weights, class To>
-void filter(const Fft& fft, const From& from, const Weights& weights, Points points,
-            const To& to) {
+void filter(const Fft& fft, const From& from, const Weights& weights, Points points, const To& to) {
   const int last = fft.plan.stages - 1;
   if (last == 0) return middle_pass(fft, from, weights, to);
   forward_pass(fft, 0, from, points);

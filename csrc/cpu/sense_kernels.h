@@ -40,30 +40,30 @@ struct SensePlane {
   float* hybrid;           // strips of the coil, padded_w points each
 };
 
-#define SUBKERN_SENSE_KERNELS(KERNEL)                                                             \
-  /* Rows that a strip holds, and the largest radix. */                                           \
-  KERNEL(int, sk_sense_lanes, ())                                                                 \
-  KERNEL(int, sk_sense_radix, ())                                                                 \
-  /* Floats of rows, stride apart, to strip[i][lane] and back; missing rows are zero. */          \
-  KERNEL(void, sk_sense_enter,                                                                    \
-         (const float* rows, int64_t stride, int64_t count, int64_t floats, float* strip))        \
-  KERNEL(void, sk_sense_leave,                                                                    \
-         (const float* strip, int64_t stride, int64_t count, int64_t floats, float* rows))        \
-  /* out = H v of a strip's rows, and <v, out> of each. */                                        \
-  KERNEL(void, sk_sense_lines,                                                                    \
-         (const SenseLines& lines, const float* v, float* out, int64_t row_stride, double* dot))  \
-  KERNEL(void, sk_sense_line_solve, (const SenseLineSolve& call))                                 \
-  /* A strip of coil images S v, transformed along rows. */                                       \
-  KERNEL(void, sk_sense_rows,                                                                     \
-         (const SensePlane& plane, int64_t strip, const float* v, const float* maps))             \
-  /* kWidth columns: transformed, weighted and transformed back. */                               \
-  KERNEL(void, sk_sense_columns,                                                                  \
-         (const SensePlane& plane, int64_t group, const float* weights, float* scratch))          \
-  /* A strip transformed back along rows; sum += conj(S) of it. */                                \
-  KERNEL(void, sk_sense_gather,                                                                   \
-         (const SensePlane& plane, int64_t strip, const float* maps, float* sum))                 \
-  /* sum = v + gamma sum (or gamma sum) of a strip; <v, sum> of its rows together. */             \
-  KERNEL(double, sk_sense_finish,                                                                 \
+#define SUBKERN_SENSE_KERNELS(KERNEL)                                                            \
+  /* Rows that a strip holds, and the largest radix. */                                          \
+  KERNEL(int, sk_sense_lanes, ())                                                                \
+  KERNEL(int, sk_sense_radix, ())                                                                \
+  /* Floats of rows, stride apart, to strip[i][lane] and back; missing rows are zero. */         \
+  KERNEL(void, sk_sense_enter,                                                                   \
+         (const float* rows, int64_t stride, int64_t count, int64_t floats, float* strip))       \
+  KERNEL(void, sk_sense_leave,                                                                   \
+         (const float* strip, int64_t stride, int64_t count, int64_t floats, float* rows))       \
+  /* out = H v of a strip's rows, and <v, out> of each. */                                       \
+  KERNEL(void, sk_sense_lines,                                                                   \
+         (const SenseLines& lines, const float* v, float* out, int64_t row_stride, double* dot)) \
+  KERNEL(void, sk_sense_line_solve, (const SenseLineSolve& call))                                \
+  /* A strip of coil images S v, transformed along rows. */                                      \
+  KERNEL(void, sk_sense_rows,                                                                    \
+         (const SensePlane& plane, int64_t strip, const float* v, const float* maps))            \
+  /* kWidth columns: transformed, weighted and transformed back. */                              \
+  KERNEL(void, sk_sense_columns,                                                                 \
+         (const SensePlane& plane, int64_t group, const float* weights, float* scratch))         \
+  /* A strip transformed back along rows; sum += conj(S) of it. */                               \
+  KERNEL(void, sk_sense_gather,                                                                  \
+         (const SensePlane& plane, int64_t strip, const float* maps, float* sum))                \
+  /* sum = v + gamma sum (or gamma sum) of a strip; <v, sum> of its rows together. */            \
+  KERNEL(double, sk_sense_finish,                                                                \
          (const float* v, int64_t points, bool shifted, float gamma, float* sum))
 
 }  // namespace subkern

@@ -172,8 +172,7 @@ void normal_of_planes(const SenseNormal& call, const Layout& at, const Kernels& 
                                     own_sum);
           }
           if (coil < s.coils) {
-            kernels.sk_sense_rows(plane, strip, own_v,
-                                  call.packed + at.map_at(image, coil, strip));
+            kernels.sk_sense_rows(plane, strip, own_v, call.packed + at.map_at(image, coil, strip));
           } else {
             dots[strip] = kernels.sk_sense_finish(own_v, s.w, shifted, gamma, own_sum);
             kernels.sk_sense_leave(own_sum, row_floats, at.rows_of(strip), row_floats,
@@ -204,8 +203,7 @@ int64_t sense_pack_floats(const SenseShape& shape) {
 
 int64_t sense_workspace(const SenseShape& shape, int threads) {
   const Layout at(shape, active_kernels());
-  const int64_t floats =
-      shape.line ? threads * kLineStrips * at.strip : plane_scratch(at, threads);
+  const int64_t floats = shape.line ? threads * kLineStrips * at.strip : plane_scratch(at, threads);
   return floats * static_cast<int64_t>(sizeof(float));
 }
 
@@ -243,11 +241,10 @@ void sk_sense_solve(const SenseSolve& call, int threads) {
   const SenseShape& s = at.shape;
   over_strips(at, call.workspace, threads, [&](int64_t image, int64_t strip, float* scratch) {
     const int64_t row = image * s.h + strip * at.lanes, from = row * s.w * 2;
-    kernels.sk_sense_line_solve({lines_of(at, call.packed, call.gamma, image, strip, scratch),
-                                 call.rhs + from,
-                                 call.start == nullptr ? nullptr : call.start + from,
-                                 call.x + from, 2 * s.w, call.prox, call.maxiter, call.rr + row,
-                                 call.iterations + row, call.status + row});
+    kernels.sk_sense_line_solve(
+        {lines_of(at, call.packed, call.gamma, image, strip, scratch), call.rhs + from,
+         call.start == nullptr ? nullptr : call.start + from, call.x + from, 2 * s.w, call.prox,
+         call.maxiter, call.rr + row, call.iterations + row, call.status + row});
   });
 }
 

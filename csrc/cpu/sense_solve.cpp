@@ -9,7 +9,13 @@ namespace SUBKERN_ISA {
 namespace {
 
 // Statuses as in subkern.CGResult; a row that is not done has kRunning.
-enum Status : int32_t { kRunning = -1, kConverged = 0, kExhausted = 1, kCurvature = 3, kNonFinite = 4 };
+enum Status : int32_t {
+  kRunning = -1,
+  kConverged = 0,
+  kExhausted = 1,
+  kCurvature = 3,
+  kNonFinite = 4
+};
 
 // Scalars of a strip's rows.
 struct Rows {
@@ -116,8 +122,8 @@ void move_solution(int64_t points, const Rows& rows, const float* r, float* x, f
 void sk_sense_line_solve(const SenseLineSolve& call) {
   const SenseLines& lines = call.lines;
   const int64_t floats = 2 * lines.w, strip = lines.w * kPoint;
-  float *const x = lines.scratch, *const r = x + strip, *const p = r + strip,
-               *const q = p + strip, *const points = q + strip;
+  float *const x = lines.scratch, *const r = x + strip, *const p = r + strip, *const q = p + strip,
+               *const points = q + strip;
   Rows rows;
   enter_strip(call.rhs, call.row_stride, lines.rows, floats, r);
   if (call.start != nullptr) {

@@ -86,8 +86,7 @@ inline void apply_normal(const SenseLines& lines, const float* p, float* q, floa
   clear(q, lines.w * kPoint);
   for (int64_t coil = 0; coil < lines.coils; ++coil) {
     const float* const maps = lines.maps + coil * lines.coil_stride;
-    filter(fft, CoilImage{p, maps}, SharedWeights{lines.weights}, Points{points},
-           CoilSum{maps, q});
+    filter(fft, CoilImage{p, maps}, SharedWeights{lines.weights}, Points{points}, CoilSum{maps, q});
   }
 }
 

@@ -76,8 +76,7 @@ __device__ __forceinline__ void dft(Complex (&x)[8]) {
   Complex even[4] = {x[0], x[2], x[4], x[6]}, odd[4] = {x[1], x[3], x[5], x[7]};
   dft(even), dft(odd);
   const Complex one = {kDiagonal * (odd[1].re + odd[1].im), kDiagonal * (odd[1].im - odd[1].re)};
-  const Complex three = {kDiagonal * (odd[3].im - odd[3].re),
-                         -kDiagonal * (odd[3].re + odd[3].im)};
+  const Complex three = {kDiagonal * (odd[3].im - odd[3].re), -kDiagonal * (odd[3].re + odd[3].im)};
   x[0] = plus(even[0], odd[0]), x[4] = minus(even[0], odd[0]);
   x[1] = plus(even[1], one), x[5] = minus(even[1], one);
   x[2] = minus_i(even[2], odd[2]), x[6] = plus_i(even[2], odd[2]);
@@ -142,8 +141,8 @@ __device__ __forceinline__ void inverse_stage(const Fft& fft, int stage, const F
 
 // The last stage, whose factors are all one, weights, and the last stage back.
 template <int kRadix, class From, class To>
-__device__ __forceinline__ void middle_stage(const Fft& fft, const From& from,
-                                             const float* weights, const To& to) {
+__device__ __forceinline__ void middle_stage(const Fft& fft, const From& from, const float* weights,
+                                             const To& to) {
   for (int t = fft.lane; t < fft.plan.length[0] / kRadix; t += kWarp) {
     Complex x[kRadix];
 #pragma unroll
@@ -165,11 +164,16 @@ template <class From, class To>
 __device__ __forceinline__ void forward_pass(const Fft& fft, int stage, const From& from,
                                              const To& to) {
   switch (fft.plan.radix[stage]) {
-    case 2: return forward_stage<2>(fft, stage, from, to);
-    case 3: return forward_stage<3>(fft, stage, from, to);
-    case 4: return forward_stage<4>(fft, stage, from, to);
-    case 5: return forward_stage<5>(fft, stage, from, to);
-    default: return forward_stage<8>(fft, stage, from, to);
+    case 2:
+      return forward_stage<2>(fft, stage, from, to);
+    case 3:
+      return forward_stage<3>(fft, stage, from, to);
+    case 4:
+      return forward_stage<4>(fft, stage, from, to);
+    case 5:
+      return forward_stage<5>(fft, stage, from, to);
+    default:
+      return forward_stage<8>(fft, stage, from, to);
   }
 }
 
@@ -177,11 +181,16 @@ template <class From, class To>
 __device__ __forceinline__ void inverse_pass(const Fft& fft, int stage, const From& from,
                                              const To& to) {
   switch (fft.plan.radix[stage]) {
-    case 2: return inverse_stage<2>(fft, stage, from, to);
-    case 3: return inverse_stage<3>(fft, stage, from, to);
-    case 4: return inverse_stage<4>(fft, stage, from, to);
-    case 5: return inverse_stage<5>(fft, stage, from, to);
-    default: return inverse_stage<8>(fft, stage, from, to);
+    case 2:
+      return inverse_stage<2>(fft, stage, from, to);
+    case 3:
+      return inverse_stage<3>(fft, stage, from, to);
+    case 4:
+      return inverse_stage<4>(fft, stage, from, to);
+    case 5:
+      return inverse_stage<5>(fft, stage, from, to);
+    default:
+      return inverse_stage<8>(fft, stage, from, to);
   }
 }
 
@@ -189,11 +198,16 @@ template <class From, class To>
 __device__ __forceinline__ void middle_pass(const Fft& fft, const From& from, const float* weights,
                                             const To& to) {
   switch (fft.plan.radix[fft.plan.stages - 1]) {
-    case 2: return middle_stage<2>(fft, from, weights, to);
-    case 3: return middle_stage<3>(fft, from, weights, to);
-    case 4: return middle_stage<4>(fft, from, weights, to);
-    case 5: return middle_stage<5>(fft, from, weights, to);
-    default: return middle_stage<8>(fft, from, weights, to);
+    case 2:
+      return middle_stage<2>(fft, from, weights, to);
+    case 3:
+      return middle_stage<3>(fft, from, weights, to);
+    case 4:
+      return middle_stage<4>(fft, from, weights, to);
+    case 5:
+      return middle_stage<5>(fft, from, weights, to);
+    default:
+      return middle_stage<8>(fft, from, weights, to);
   }
 }
 

@@ -44,7 +44,8 @@ class SenseBlock {
         lane_(static_cast<int>(threadIdx.x) % kWarp) {
     const float* const tables = S.row_tables;
     float* const to = reinterpret_cast<float*>(shared + room_.tables);
-    for (int i = threadIdx.x; i < S.rows.floats; i += static_cast<int>(blockDim.x)) to[i] = tables[i];
+    for (int i = threadIdx.x; i < S.rows.floats; i += static_cast<int>(blockDim.x))
+      to[i] = tables[i];
   }
 
   // The factors of frequencies under a line mask, beside the tables.
@@ -61,9 +62,7 @@ class SenseBlock {
     return shared_ + room_.image + which * S_.w;
   }
   __device__ __forceinline__ Complex* maps() const { return shared_ + room_.maps; }
-  __device__ __forceinline__ Fft fft() const {
-    return {S_.rows, shared_ + room_.tables, lane_};
-  }
+  __device__ __forceinline__ Fft fft() const { return {S_.rows, shared_ + room_.tables, lane_}; }
   __device__ __forceinline__ Points points() const {
     return {shared_ + room_.points + warp_ * room_.points_each};
   }

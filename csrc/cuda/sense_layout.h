@@ -12,11 +12,11 @@ struct Complex;
 
 // Image i has maps i mod map_sets and weights i mod weight_sets.
 struct SenseMaps {
-  FftPlan rows, columns;        // along w and along h
-  const float* row_tables;      // factors of the stages
-  const float* column_tables;   // of a plane mask
-  const float* weights;         // by position; of a plane mask column by column
-  const Complex* maps;          // map_sets x coils x h x w
+  FftPlan rows, columns;       // along w and along h
+  const float* row_tables;     // factors of the stages
+  const float* column_tables;  // of a plane mask
+  const float* weights;        // by position; of a plane mask column by column
+  const Complex* maps;         // map_sets x coils x h x w
   int64_t map_sets, weight_sets;
   int coils, h, w;
 };

@@ -1,4 +1,5 @@
-// The launches of multi-coil imaging, and what they read beside maps: tables and weights by position.
+// The launches of multi-coil imaging, and what they read beside maps: tables and weights by
+// position.
 #pragma once
 
 #include <algorithm>

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import subkern
 from subkern.imaging import CartesianSense
-from subkern.imaging._layout import to_channels, to_complex
+from subkern.ops._channels import to_channels, to_complex
 
 
 def best(candidates: list[Tensor], truth: Tensor) -> tuple[Tensor, int]:

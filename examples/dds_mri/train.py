@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from subkern.imaging import calibrate, schedules
-from subkern.imaging._layout import to_complex
+from subkern.ops._channels import to_complex
 
 from .data import Crops
 from .model import Denoiser, OnSchedule

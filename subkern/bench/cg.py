@@ -53,8 +53,8 @@ def setup(
     import subkern
 
     del quick
-    *sizes, line, coupling = shape
-    problem = Problem(*sizes, line, where=where)  # type: ignore[arg-type]
+    images, coils, h, w, line, coupling = shape
+    problem = Problem(images, coils, h, w, line, where=where)
 
     def ours(problem: Problem, backend: str) -> Any:
         return subkern.cg_prox(

@@ -75,7 +75,7 @@ class Problem:
         return self.operator.normal(self._draw(self.images, self.h, self.w))
 
     @cached_property
-    def operator(self):  # noqa: ANN201 (imported when used)
+    def operator(self):
         """Ours."""
         from subkern.imaging import CartesianSense
 
@@ -188,12 +188,9 @@ def by_deepinv(problem: Problem, steps: int, coupling: str) -> Callable[[], Tens
     Raises:
         ImportError: the package is not installed.
     """
-    deepinv()
-    from deepinv.optim.linear import conjugate_gradient
-    from deepinv.physics import MultiCoilMRI
-
+    package = deepinv()
     size = (problem.h, problem.w)
-    physics = MultiCoilMRI(mask=problem.mask, coil_maps=problem.maps, img_size=size)
+    physics = package.physics.MultiCoilMRI(mask=problem.mask, coil_maps=problem.maps, img_size=size)
 
     def two_channels(v: Tensor) -> Tensor:
         return torch.view_as_real(v).permute(0, 3, 1, 2).contiguous()
@@ -205,7 +202,7 @@ def by_deepinv(problem: Problem, steps: int, coupling: str) -> Callable[[], Tens
         return v + problem.gamma * physics.A_adjoint(physics.A(v))
 
     def run() -> Tensor:
-        x = conjugate_gradient(
+        x = package.optim.linear.conjugate_gradient(
             apply, z + problem.gamma * Aty, max_iter=steps, tol=0.0, parallel_dim=alone, init=z
         )
         return torch.view_as_complex(x.permute(0, 2, 3, 1).contiguous())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from subkern.imaging._layout import to_channels, to_complex
+from subkern.ops._channels import to_channels, to_complex
 from subkern.ops._checks import check_choice
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from subkern.imaging._layout import to_channels, to_complex
 from subkern.imaging.cartesian_sense import CartesianSense
+from subkern.ops._channels import to_channels, to_complex
 from subkern.ops._checks import check_backend, check_choice, check_number
 from subkern.ops._operator import LinearOperator, NormalOperator
 from subkern.ops.cg import COUPLINGS, cg, cg_prox, check_steps
@@ -202,7 +202,7 @@ class ChannelNormal(NormalOperator):
     """An operator on complex images for solvers that are given two-channel ones."""
 
     def __init__(self, inner: NormalOperator):
-        self._inner = inner
+        self._inner, self.has_rows = inner, inner.has_rows
 
     def __call__(self, v: Tensor) -> Tensor:
         """N v, complex."""

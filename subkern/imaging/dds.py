@@ -11,8 +11,8 @@ from torch import Tensor
 
 from subkern.imaging._consistency import Consistency, Variance
 from subkern.imaging._denoiser import Denoiser, Network, check_generator, draw, takes_channels
-from subkern.imaging._layout import to_complex
 from subkern.imaging.schedules import Schedule, as_schedule, step_list
+from subkern.ops._channels import to_complex
 from subkern.ops._checks import check_backend, check_choice, check_number, check_tensor
 from subkern.ops._interop import accepts_arrays
 from subkern.ops._operator import LinearOperator

@@ -8,6 +8,20 @@ import torch
 from torch import Tensor
 
 
+def to_complex(v: Tensor) -> Tensor:
+    """(samples, 2, ...) real -> (samples, ...) complex; a view where the channels are last."""
+    pairs = v.resolve_neg().movedim(1, -1)
+    steps = pairs.stride()
+    if steps[-1] != 1 or any(step % 2 for step in (*steps[:-1], v.storage_offset())):
+        pairs = pairs.clone(memory_format=torch.contiguous_format)
+    return torch.view_as_complex(pairs)
+
+
+def to_channels(v: Tensor) -> Tensor:
+    """(samples, ...) complex -> (samples, 2, ...) real, the channels last in memory."""
+    return torch.view_as_real(v.resolve_conj()).movedim(-1, 1)
+
+
 class Layout:
     """Images as the operator takes them: nothing to do."""
 
@@ -31,16 +45,12 @@ class Channels(Layout):
         self._last = like.stride(1) == 1 and not like.is_contiguous()
 
     def read(self, v: Tensor) -> Tensor:
-        """(samples, 2, ...) -> (samples, ...) complex; a view where the channels are last."""
-        pairs = v.resolve_neg().movedim(1, -1)
-        steps = pairs.stride()
-        if steps[-1] != 1 or any(step % 2 for step in (*steps[:-1], v.storage_offset())):
-            pairs = pairs.clone(memory_format=torch.contiguous_format)
-        return torch.view_as_complex(pairs)
+        """(samples, 2, ...) -> (samples, ...) complex."""
+        return to_complex(v)
 
     def write(self, v: Tensor) -> Tensor:
-        """(samples, ...) complex -> (samples, 2, ...), a view where the channels are last."""
-        channels = torch.view_as_real(v).movedim(-1, 1)
+        """(samples, ...) complex -> (samples, 2, ...)."""
+        channels = to_channels(v)
         return channels if self._last else channels.contiguous()
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from subkern.backends.watched import PLAIN  # the common path is short: it runs on every step
 
+
 def check_tensor(op: str, name: str, value: object) -> None:
     """A plain strided tensor."""
     if type(value) in PLAIN and value.layout is torch.strided:  # type: ignore[attr-defined]

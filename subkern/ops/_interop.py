@@ -120,12 +120,17 @@ class GivesArrays:
 def _hand_arrays(op: str, name: str, function: Callable[..., Any], kind: str) -> Callable[..., Any]:
     """A callable that is handed arrays, NumPy's read-only, and may answer with them."""
 
-    @functools.wraps(function)
-    def call(v: Tensor) -> Any:
-        array = _to_array(op, v, kind)
+    def handed(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        array = _to_array(op, value, kind)
         if kind == "numpy":
             array.flags.writeable = False
-        return _convert(op, f"the result of {name}", function(array))
+        return array
+
+    @functools.wraps(function)
+    def call(*values: Any) -> Any:
+        return _convert(op, f"the result of {name}", function(*map(handed, values)))
 
     return call
 

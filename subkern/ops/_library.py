@@ -17,6 +17,7 @@ from subkern.backends import registry
 from subkern.backends.watched import DEVICES, is_real, is_watched
 from subkern.ops._checks import check_memory
 
+
 def define_op(name: str, schema: str, fake: Callable[..., object]) -> Callable[..., Any]:
     """Define the functional op ``subkern::<name>``; returns its overload.
 

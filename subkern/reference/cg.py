@@ -186,7 +186,8 @@ def cg(
             return found
         q = system(v)
         # An operator may hand back what it was given, which the step is going to write.
-        return q.clone() if torch._C._is_alias_of(q, v) else q, None
+        alias = torch._C._is_alias_of(q, v)  # type: ignore[attr-defined]
+        return q.clone() if alias else q, None
 
     state = iterate(system, x, r, p, groups, apply=apply, steps=steps, **options)
     if true_residual:

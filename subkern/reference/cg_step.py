@@ -9,9 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from subkern.reference.group_dot import group_dot
-
 from subkern.reference._fixed_order import ordered_sum
+from subkern.reference.group_dot import group_dot
 
 # <r, z>; <r, r>; what that must not exceed; what it cannot get below by rounding; its least so far;
 # steps since then; a status; steps done; step size; share of the last direction in the next.

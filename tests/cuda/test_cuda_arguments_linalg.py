@@ -172,7 +172,9 @@ def prepared(kernels, op):
         source = (rows.data_ptr(), 4, 2, 18, 2, 1, tensors["gathered"].data_ptr())
         call |= dict(sources=[source], scratch=0, scratch_bytes=0)
     if op in SUMS:
-        tensors["workspace"] = torch.full((4,), SENTINEL, dtype=torch.float64, device=kernels.device)
+        tensors["workspace"] = torch.full(
+            (4,), SENTINEL, dtype=torch.float64, device=kernels.device
+        )
         call |= dict(workspace=tensors["workspace"].data_ptr(), workspace_bytes=32)
     if op == "scan" or op in SUMS:
         tensors["counters"] = torch.zeros(COUNT, dtype=torch.int32, device=kernels.device)

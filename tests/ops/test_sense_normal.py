@@ -166,7 +166,14 @@ def test_solve_statuses(backend):
     zero = torch.zeros_like(v)
     for rhs, start, w, prox in ((zero, None, weights, False), (v, v, weights * 0, True)):
         x, rr, iterations, status = sense_solve(
-            rhs, start, maps, w, gamma * 0 if prox else gamma, None, prox=prox, maxiter=4,
+            rhs,
+            start,
+            maps,
+            w,
+            gamma * 0 if prox else gamma,
+            None,
+            prox=prox,
+            maxiter=4,
             backend=backend,
         )
         assert torch.equal(x, zero if start is None else start)
@@ -209,6 +216,7 @@ def test_refusals(backend):
         call = dict(v=v, maps=maps, weights=weights, gamma=gamma) | change
         with pytest.raises(BackendUnavailableError, match=reason):
             sense_normal(*call.values(), None, backend=backend)
+
 
 @pytest.mark.parametrize("line", [True, False], ids=["line", "plane"])
 def test_other_lengths_are_torchs(backend, line):

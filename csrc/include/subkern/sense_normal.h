@@ -42,7 +42,7 @@ struct SenseSolve {
   bool prox;  // H x = start + gamma rhs, started at start; else H x = rhs
   int64_t maxiter;
   float* x;
-  double* rr;           // squared residual norm of each row, as the next two
+  double* rr;  // squared residual norm of each row, as the next two
   int32_t* iterations;
   int32_t* status;
   void* workspace;

@@ -15,9 +15,7 @@ def shape_of(maps: Tensor, weights: Tensor) -> dict[str, int | bool]:
     """Arguments of every kernel, from maps and weights."""
     map_sets, coils, h, w = maps.shape
     line = weights.dim() == 2
-    return dict(
-        line=line, map_sets=map_sets, weight_sets=len(weights), coils=coils, h=h, w=w
-    )
+    return dict(line=line, map_sets=map_sets, weight_sets=len(weights), coils=coils, h=h, w=w)
 
 
 def layout_refusal(maps: Tensor, weights: Tensor) -> str | None:

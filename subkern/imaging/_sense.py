@@ -19,7 +19,7 @@ from subkern.imaging._fourier import fft, ifft
 from subkern.ops._operator import NormalOperator
 from subkern.ops.sense_normal import sense_normal, sense_pack
 from subkern.ops.sense_solve import sense_solve
-from subkern.reference._fixed_order import times
+from subkern.reference._fixed_order import conj_times, times
 
 
 class SenseNormal(NormalOperator):
@@ -176,5 +176,5 @@ class SenseNormal(NormalOperator):
         coils = reduce(torch.add, (times(S, images[:, e, None]) for e, S in enumerate(maps)))
         weights = self._weights.view(len(self._weights), 1, 1, *self._weights.shape[1:])
         data = ifft(weights * fft(coils, axes, False), axes, False)
-        found = torch.stack([times(S.conj(), data).sum(1) for S in maps], 1)
+        found = torch.stack([conj_times(S, data).sum(1) for S in maps], 1)
         return found if self._sets else found[:, 0]

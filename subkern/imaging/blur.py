@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from subkern.ops._called import check_batch, with_complex
 from subkern.ops._checks import check_tensor
 from subkern.ops._krylov import DTYPES
 from subkern.ops._operator import LinearOperator
-from subkern.reference._fixed_order import times
+from subkern.reference._fixed_order import conj_times, times
 
 
 class Blur(LinearOperator):
@@ -54,10 +56,10 @@ class Blur(LinearOperator):
         self._dtypes = with_complex(kernel.dtype)
         self.norm_bound = float(self.response.abs().square().max()) if padded.numel() else 0.0
 
-    def _filter(self, response: Tensor, name: str, x: Tensor) -> Tensor:
+    def _filter(self, response: Tensor, name: str, x: Tensor, multiply: Any = times) -> Tensor:
         check_batch("Blur", name, x, self.size, 1, self._dtypes, response.device)
         axes = (-2, -1)
-        found = ifft(times(response, fft(x, axes, False)), axes, False)
+        found = ifft(multiply(response, fft(x, axes, False)), axes, False)
         return found if x.is_complex() else found.real
 
     def matvec(self, x: Tensor) -> Tensor:
@@ -66,7 +68,7 @@ class Blur(LinearOperator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         """(samples, H, W) -> the same."""
-        return self._filter(self.response.conj(), "y", y)
+        return self._filter(self.response, "y", y, conj_times)
 
     def normal(self, x: Tensor) -> Tensor:
         """A* A x in one pair of transforms."""

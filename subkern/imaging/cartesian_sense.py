@@ -12,7 +12,7 @@ from subkern.imaging._sense import SenseNormal
 from subkern.ops._called import check_batch
 from subkern.ops._checks import check_flag, check_tensor
 from subkern.ops._operator import LinearOperator, NormalOperator
-from subkern.reference._fixed_order import times
+from subkern.reference._fixed_order import conj_times, times
 
 KINDS = {1: "line", 2: "plane", 3: "volume"}
 
@@ -164,14 +164,14 @@ class CartesianSense(LinearOperator):
         self._check("y", y, (self.maps.shape[-self.spatial_ndim - 1], *spatial))
         coils = ifft(self.mask * y, self._axes, self.centered)
         if self._sets is None:
-            return times(self.maps.conj(), coils).sum(1)
-        return torch.stack([times(S.conj(), coils).sum(1) for S in self.maps], 1)
+            return conj_times(self.maps, coils).sum(1)
+        return torch.stack([conj_times(S, coils).sum(1) for S in self.maps], 1)
 
     def normal(self, x: Tensor) -> Tensor:
         """A* A x, transformed along the axes alone that the mask varies along."""
+        self._check_image("x", x)
         if torch.is_grad_enabled() and x.requires_grad:
             return self.adjoint(self.matvec(x))  # which autograd knows
-        self._check_image("x", x)
         x = x.resolve_conj().resolve_neg()
         return self._normal.leave(self._normal(self._normal.enter(x)))
 

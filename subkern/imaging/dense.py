@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from subkern.ops._called import check_batch, with_complex
 from subkern.ops._checks import check_tensor
 from subkern.ops._krylov import DTYPES
 from subkern.ops._operator import LinearOperator
-from subkern.reference._fixed_order import ordered_sum, times
+from subkern.reference._fixed_order import conj_times, ordered_sum, times
 
 
 class Dense(LinearOperator):
@@ -45,16 +47,18 @@ class Dense(LinearOperator):
             float(torch.linalg.matrix_norm(self.A, 2).max() ** 2) if A.numel() else 0.0
         )
 
-    def _product(self, A: Tensor, name: str, v: Tensor) -> Tensor:
+    def _product(
+        self, multiply: Callable[[Tensor, Tensor], Tensor], A: Tensor, name: str, v: Tensor
+    ) -> Tensor:
         samples = len(A) if A.dim() == 3 else 1
         check_batch("Dense", name, v, A.shape[-1:], samples, with_complex(A.dtype), A.device)
-        products = times(A, v[:, None])
+        products = multiply(A, v[:, None])
         return ordered_sum(products.flatten(0, 1)).view(products.shape[:2])
 
     def matvec(self, x: Tensor) -> Tensor:
         """(samples, n) -> (samples, m); complex ones by a real matrix too."""
-        return self._product(self.A, "x", x)
+        return self._product(times, self.A, "x", x)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """(samples, m) -> (samples, n)."""
-        return self._product(self.A.mH, "y", y)
+        return self._product(conj_times, self.A.mT, "y", y)

@@ -172,4 +172,5 @@ def back_projection(op: str, operator: Any, z: Tensor, layout: Layout, y: Any, A
         raise ValueError(f"{op}: y or Aty must be given, one of them, got {given}")
     if y is None:
         return layout.read(check_alike(op, "Aty", Aty, z, "z"))
-    return called(operator.adjoint, check_data(op, operator, y), like=layout.read(z), name="z")
+    y = check_data(op, operator, y)
+    return called(operator.adjoint, y, like=layout.read(z), name="z")

@@ -28,3 +28,14 @@ def times(a: Tensor, b: Tensor) -> Tensor:
         return a * b
     re = a.real * b.real - a.imag * b.imag
     return torch.complex(re, a.real * b.imag + a.imag * b.real)
+
+
+def conj_times(a: Tensor, b: Tensor) -> Tensor:
+    """The product of every conj(a) and b, likewise.
+
+    Within an op that compiled code calls, torch forgets that a view is conjugate: none is made.
+    """
+    if not (a.is_complex() and b.is_complex()):
+        return a * b if not a.is_complex() else torch.complex(a.real * b, -(a.imag * b))
+    re = a.real * b.real + a.imag * b.imag
+    return torch.complex(re, a.real * b.imag - a.imag * b.real)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from subkern.reference._fixed_order import ordered_sum, times
+from subkern.reference._fixed_order import conj_times, ordered_sum, times
 from subkern.reference.cg import as_real
 
 
@@ -19,7 +19,7 @@ def real_dot(u: Tensor, v: Tensor) -> Tensor:
 
 def overlaps(basis: Tensor, w: Tensor) -> Tensor:
     """(samples, m): <v, w> for the m vectors of ``basis`` (samples, m, n)."""
-    products = times(basis.conj(), w[:, None])
+    products = conj_times(basis, w[:, None])
     return ordered_sum(products.flatten(0, 1)).view(basis.shape[:2])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from subkern.reference._fixed_order import ordered_sum, times
+from subkern.reference._fixed_order import conj_times, ordered_sum, times
 
 
 def sense_normal(
@@ -34,7 +34,7 @@ def sense_normal(
     S, w = (_for_images(t, len(v)) for t in (maps, weights))
     w = w[:, None, None] if line else w[:, None]
     data = torch.fft.fftn(times(S, v[:, None]), dim=axes, norm="ortho") * w
-    out = times(S.conj(), torch.fft.ifftn(data, dim=axes, norm="ortho")).sum(1)
+    out = conj_times(S, torch.fft.ifftn(data, dim=axes, norm="ortho")).sum(1)
     if gamma is not None:
         out = v + gamma.view(-1, 1, 1) * out
     wide = torch.view_as_real(v).double() * torch.view_as_real(out).double()

@@ -66,4 +66,4 @@ def sense_solve(
         apply=apply,
         steps=cg.Steps(),
     )
-    return x, state[:, RR], state[:, ITERATIONS].int(), state[:, STATUS].int()
+    return x, state[:, RR].clone(), state[:, ITERATIONS].int(), state[:, STATUS].int()

@@ -1,4 +1,4 @@
-"""Whether kernels may be called at once: not where somebody wants to see ops, nor without memory."""
+"""Whether kernels may be called at once: there is memory, and nobody wants to see ops."""
 
 from __future__ import annotations
 

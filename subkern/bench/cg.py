@@ -1,4 +1,4 @@
-"""What a data-consistency solve costs: line masks on chip, planes, and operators nothing is known of."""
+"""What a data-consistency solve costs: line masks on chip, planes, and plain callables."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def traffic(shape: tuple[int, int, int, int, bool, str], steps: int) -> int:
 
 
 def operations(shape: tuple[int, int, int, int, bool, str], steps: int) -> int:
-    """Floating-point operations: 5 n log2 n for a transform, 8 for a complex product and its sum."""
+    """Operations: 5 n log2 n for a transform, 8 for a complex product and its sum."""
     images, coils, h, w, line, _ = shape
     points = images * coils * h * w
     depth = torch.tensor(float(w if line else h * w)).log2().item()

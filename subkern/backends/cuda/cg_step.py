@@ -1,4 +1,4 @@
-"""A step of conjugate gradients on CUDA: three launches or one for each half, scalars on the device."""
+"""A step of conjugate gradients on CUDA, whole or by halves; its scalars stay on the device."""
 
 from __future__ import annotations
 

@@ -155,8 +155,7 @@ def _probe_state(v: Tensor) -> Tensor:
 
 def _probe_cg_step_residual(backend: str) -> list[Tensor]:
     r, q = _probe_vectors(backend, 2)
-    state, curvature = _probe_state(r), r[:, 0].double() * 0.0 + 50.0
-    curvature[2] = -1.0
+    state, curvature = _probe_state(r), r.new_tensor([50.0, 50.0, -1.0], dtype=torch.float64)
     ops.cg_step.cg_step_residual_(r, q, curvature, state, backend=backend)
     return [x.cpu() for x in (r, state)]
 

@@ -132,3 +132,13 @@ ADAM_WARPS = 4
 def adam_chunk(total: int) -> int:
     """Elements of one program; long lists take longer ones, to read fewer flags."""
     return (4 if total <= 1 << 24 else 32 if total <= 1 << 28 else 128) * ADAM_BLOCK
+
+
+GROUP_BLOCK = 1024  # numbers of a group at once: eight per thread
+GROUP_WARPS = 4
+GROUP_SUMS = 256  # sums of parts at once
+
+
+def group_chunk(n: int) -> int:
+    """Numbers of a group of ``n`` that one program takes; at most 1024 programs share a group."""
+    return max(2 * GROUP_BLOCK, round_up(ceil_div(n, 1024), GROUP_BLOCK))

@@ -16,6 +16,7 @@ inline std::int64_t check_groups(const Check& check, std::int64_t groups, std::i
 inline void check_sums(const Check& check, Address space, std::int64_t bytes, std::int64_t needed,
                        Address counters) {
   check.workspace(space, bytes, needed);
+  if (space % 8 != 0) check.fail("workspace", "be aligned to 8 bytes", std::to_string(space));
   check.pointer("counters", counters, needed > 0);
 }
 

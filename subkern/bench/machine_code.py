@@ -27,7 +27,7 @@ from unittest import mock
 import torch
 
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int32: "*i32"}
-POINTERS |= {torch.int64: "*i64", torch.float16: "*fp16"}
+POINTERS |= {torch.int64: "*i64", torch.float16: "*fp16", torch.float64: "*fp64"}
 OPTIONS = ("num_warps", "num_stages")
 
 # One multiprocessor of compute capability 9.0.

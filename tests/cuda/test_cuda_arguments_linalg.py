@@ -143,6 +143,7 @@ for op in ("group_dot", "cg_step_residual", "cg_step_direction", "combine"):
 for op in SUMS:
     BAD.append((op, dict(workspace_bytes=31), "workspace_bytes must be at least 32"))
     BAD += [(op, {name: 0}, f"{name} must be the address") for name in ("workspace", "counters")]
+    BAD.append((op, dict(workspace=4), "workspace must be aligned to 8 bytes"))
 for op, (inputs, outputs, numbers) in CALLS.items():
     BAD += [(op, {name: 0}, f"{name} must be the address") for name in inputs | outputs]
     BAD += [(op, {name: -1}, f"{name} must be zero or more") for name in SIZES[op]]

@@ -10,7 +10,7 @@ from sktest import kernel_tables
 ROOT = Path(__file__).resolve().parents[2]
 TRITON_SOURCES = sorted((ROOT / "triton_kernels").glob("*.py"))
 CUDA_SOURCES = sorted((ROOT / "csrc").rglob("*.cu*")) + sorted((ROOT / "csrc").rglob("*.h"))
-OPS = ("lowrank_adam", "adam", "gram", "polar")
+OPS = ("lowrank_adam", "adam", "cg_step", "combine", "gram", "group_dot", "polar")
 # Attributes between __global__ and the name may span lines and hold parentheses.
 GLOBAL = re.compile(r"__global__[^{;]*?\bvoid\b(?:\s*__launch_bounds__\([^{;]*?\)\s)?\s*(\w+)\s*\(")
 

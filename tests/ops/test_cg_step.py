@@ -33,6 +33,8 @@ from subkern.reference.cg_step import (
 )
 
 OP = "cg_step_residual"
+# NumPy, which interprets Triton's kernels, warns about what the cases are made of.
+pytestmark = pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")
 NAN, INF = math.nan, math.inf
 
 

@@ -14,6 +14,10 @@ import torch
 from subkern.backends.triton.gram import symmetric_product
 from subkern.bench.machine_code import Job, record
 from subkern.ops import adam_, gram, lowrank_adam_
+from subkern.ops.cg_step import cg_step_direction_, cg_step_residual_
+from subkern.ops.combine import combine
+from subkern.ops.group_dot import group_dot
+from subkern.reference.cg_step import COLUMNS
 
 FP32, BF16 = torch.float32, torch.bfloat16
 
@@ -41,6 +45,12 @@ KERNELS = {
     "_gram_symmetric_kernel": Kernel(255, True, "ops/test_gram.py::test_shapes"),
     "_adam_scan_kernel": Kernel(64, False, "ops/test_adam.py::test_options"),
     "_adam_update_kernel": Kernel(128, False, "ops/test_adam.py::test_options"),
+    "_cg_step_residual_kernel": Kernel(64, False, "ops/test_cg_step.py::test_residual_lengths"),
+    "_cg_step_state_kernel": Kernel(64, False, "ops/test_cg_step.py::test_residual_lengths"),
+    "_cg_step_direction_kernel": Kernel(64, False, "ops/test_cg_step.py::test_direction"),
+    "_combine_sum_kernel": Kernel(64, False, "ops/test_combine.py::test_lengths"),
+    "_group_dot_parts_kernel": Kernel(64, False, "ops/test_group_dot.py::test_values"),
+    "_group_dot_finish_kernel": Kernel(64, False, "ops/test_group_dot.py::test_values"),
 }
 
 
@@ -78,6 +88,8 @@ class Call:
             R = torch.empty(1, *self.shape, dtype=self.dtype)
             step = dict(alpha=0.5, C=R, gamma=-1.0, delta=2.0)
             return record(lambda: symmetric_product(R, self.dtype, **step))
+        if self.op == "vectors":
+            return record(lambda: vector_kernels(*self.shape))
         m, n, rank = self.shape
         low = {"left": (rank, n), "right": (m, rank), "full": (rank, rank)}[self.side]
         basis = n if self.side == "right" else m
@@ -91,6 +103,17 @@ class Call:
         lists.append(one(n, rank, dtype=self.dtype) if self.side == "full" else [])
         options = dict(side=self.side, rule=self.rule, skip_nonfinite=self.skip, scale=0.25)
         return record(lambda: lowrank_adam_(*lists, lr=0.1, backend="triton", **options))
+
+
+def vector_kernels(groups: int, m: int, n: int) -> None:
+    """All kernels on groups of vectors."""
+    x, p, r = (torch.empty(groups, n) for _ in range(3))
+    state = torch.empty(groups, COLUMNS, dtype=torch.float64)
+    curvature = group_dot(x, p, backend="triton")
+    cg_step_residual_(r, p, curvature, state, backend="triton")
+    cg_step_direction_(x, p, r, state, backend="triton")
+    coefficients = torch.empty(groups, m, dtype=torch.float64)
+    combine(r, torch.empty(groups, m, n), coefficients, backend="triton")
 
 
 _LOW = "lowrank_adam"
@@ -115,6 +138,8 @@ CALLS = {
     "polar-fp32": Call("polar", (4096, 4096), FP32),
     "adam-bf16": Call("adam", (32000, 4096), BF16, basic=True),
     "adam-fp32": Call("adam", (4099,), FP32, skip=False),
+    "vectors": Call("vectors", (2, 10, 204800), FP32, basic=True),
+    "vectors-odd": Call("vectors", (3, 5, 40009), FP32, vector=4),
 }
 
 # Products that sm_90 computes without warp groups: (Triton, kernel, dtype) -> why that is accepted.

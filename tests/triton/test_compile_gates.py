@@ -99,6 +99,10 @@ def test_widths_of_loads_and_stores():
             assert max(widths) == 16, f"{name}: {job.name}: {widths}"
         if job.constants.get("W_LIST", -1) >= 0:
             assert max(code.stores, key=code.stores.get) == call.vector, f"{name}: {code.stores}"
+        if call.op == "vectors" and "VECTOR" in job.constants:
+            assert max(w for w in widths if w != 8) == call.vector, f"{name}: {job.name}: {widths}"
+            if "dot" not in job.name:  # which stores sums alone, of 8 bytes
+                assert max(w for w in code.stores if w != 8) == call.vector, f"{name}: {job.name}"
         if call.op == "adam" and "update" in job.name:
             assert max(widths) == max(code.stores) == 16, f"{name}: {widths}, {code.stores}"
 

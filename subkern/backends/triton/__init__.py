@@ -1,5 +1,5 @@
 """Triton backend: the kernels of ``triton_kernels``, imported when the first call needs them."""
 
-from subkern.backends.triton import adam, gram, lowrank_adam
+from subkern.backends.triton import adam, cg_step, combine, gram, group_dot, lowrank_adam
 
-__all__ = ["adam", "gram", "lowrank_adam"]
+__all__ = ["adam", "cg_step", "combine", "gram", "group_dot", "lowrank_adam"]

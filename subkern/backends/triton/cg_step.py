@@ -1,12 +1,15 @@
-"""The halves of a step of conjugate gradients by Triton: two launches and one."""
+"""A step of conjugate gradients by Triton: its halves are two launches and one."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-from subkern.backends.cpu.vectors import direction_refusal, residual_refusal
+from subkern.backends.cpu.vectors import direction_refusal, residual_refusal, step_refusal
 from subkern.backends.registry import register
 from subkern.backends.triton import launch
+from subkern.backends.triton.group_dot import group_dot
 from subkern.backends.triton.support import refusal
 from subkern.backends.triton.vectors import Parts
 
@@ -63,3 +66,17 @@ def cg_step_direction_(x: Tensor, p: Tensor, z: Tensor, state: Tensor) -> None:
             state_ptr=state,
             **parts.arguments(),
         )
+
+
+def can_serve(*, x: Tensor, **others: Any) -> str | None:
+    """None, or why this call needs another backend."""
+    return step_refusal(x, **others) or refusal([x], [])
+
+
+@register("cg_step", "triton", can_serve)
+def cg_step_(
+    x: Tensor, r: Tensor, p: Tensor, q: Tensor, curvature: Tensor | None, state: Tensor
+) -> None:
+    """See :func:`subkern.reference.cg_step.cg_step_`."""
+    cg_step_residual_(r, q, group_dot(p, q) if curvature is None else curvature, state)
+    cg_step_direction_(x, p, r, state)

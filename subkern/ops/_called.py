@@ -71,7 +71,7 @@ def called(
         raise ValueError(f"{who}: result must be on {like.device} like {name}, got {found.device}")
     if _version(v) != before:
         raise ValueError(f"{who}: its argument must not be written, got a call that did")
-    return found.detach().resolve_conj().resolve_neg().contiguous()
+    return found.resolve_conj().resolve_neg().contiguous()
 
 
 def check_batch(

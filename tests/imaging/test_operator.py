@@ -141,8 +141,8 @@ def test_bad_preconditioners(backend, name):
         lambda v: (2 * v).mT.contiguous().mT,
         lambda v: torch.stack([v, v], -1)[..., 0],
         lambda v: v[:, :1].expand(v.shape) * 0 + v,
-        lambda v: v.conj().conj_physical(),
-        lambda v: (-v).conj().conj(),
+        lambda v: v.conj_physical().conj(),
+        lambda v: torch._neg_view(-v),
     ],
     ids=["itself", "a view", "transposed", "strided", "expanded", "conjugate", "negative"],
 )

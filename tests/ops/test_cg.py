@@ -170,7 +170,9 @@ def test_replaced_residual_that_is_zero(backend):
     def coarse(v):  # hits b without a rounding error as soon as x is close
         return (1.3 * v).half().float()
 
-    b = coarse(torch.ones(2, 3, device=device_of(backend)))
+    b = coarse(vectors(2, 5, torch.float32, device_of(backend)))
+    plain = subkern.cg(coarse, b, maxiter=3, backend=backend)
+    assert (plain.residual_norm > 0).all(), "the recursion itself ends at zero"
     found = subkern.cg(coarse, b, maxiter=9, replace_every=1, info=True, backend=backend)
     assert found.status.tolist() == [0, 0]
     assert found.residual_norm.tolist() == [0.0, 0.0]

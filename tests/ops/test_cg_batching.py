@@ -74,6 +74,26 @@ def test_removing_a_sample(backend, name):
                     assert same_bits(part, of[kept]), (coupling, kept)
 
 
+@pytest.mark.parametrize("kind", ["per-sample", "per-sample-plane"])
+def test_removing_a_sample_and_its_maps(backend, kind):
+    """Maps, masks and weights of each sample: what is left keeps its bits."""
+    device = device_of(backend)
+    scale = torch.linspace(0.5, 1.5, 4, dtype=torch.float64)[:, None, None, None]
+    maps = (scale * birdcage(3, *ODD)).to(device, torch.complex64)
+    masks, gamma = mask(kind, *ODD, 4).to(device), torch.linspace(1, 4, 4, device=device)
+    z = phantom(*ODD, 4).to(device, torch.complex64)
+    for coupling in ("sample", "row") if kind == "per-sample" else ("sample",):
+        call = dict(coupling=coupling, maxiter=4, backend=backend)
+        A = CartesianSense(maps, masks)
+        whole = subkern.cg_prox(A, z, A.matvec(2 * z), gamma=gamma, **call)
+        for kept in ([0, 1, 3], [2]):
+            A = CartesianSense(maps[kept], masks[kept])
+            y = A.matvec(2 * z[kept])
+            found = subkern.cg_prox(A, z[kept], y, gamma=gamma[kept], **call)
+            for part, of in zip(found, whole, strict=True):
+                assert same_bits(part, of[kept]), (coupling, kept)
+
+
 @pytest.mark.parametrize("op", [ring, chain], ids=["ring", "chain"])
 def test_removing_a_sample_of_a_callable(backend, op):
     n = 77 if is_simulated(backend) else 40_001  # torch splits sums of 32768 among threads

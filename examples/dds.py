@@ -28,7 +28,7 @@ PAGE, MARKER = ROOT / "docs" / "dds.md", "dds: table"
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=3000, help="of training")
+    parser.add_argument("--steps", type=int, default=4000, help="of training")
     parser.add_argument("--seeds", type=int, default=5, help="draws of mask, phase and noise")
     parser.add_argument("--sampling-steps", type=int, default=30)
     parser.add_argument("--solver-steps", type=int, default=5, help="M")

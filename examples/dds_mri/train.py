@@ -22,11 +22,11 @@ from .model import Denoiser, OnSchedule
 class Settings:
     """All that the trained denoiser depends on."""
 
-    steps: int = 3000
+    steps: int = 4000
     batch: int = 8
     size: int = 64
     widths: tuple[int, int, int] = (32, 48, 64)
-    lr: float = 2e-3
+    lr: float = 2.5e-3
     average: float = 0.998
     seed: int = 0
     data: str = "mni152"
@@ -43,9 +43,9 @@ def train(settings: Settings, slices, progress) -> tuple[Denoiser, dict]:
     model = Denoiser(widths=settings.widths)
     averaged = copy.deepcopy(model)
     crops = Crops(slices, settings.size, settings.seed)
-    optimizer = torch.optim.Adam(model.parameters(), settings.lr)
+    optimizer = torch.optim.Adam(model.parameters(), settings.lr, betas=(0.9, 0.99))
     decay = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.lr, total_steps=settings.steps + 1, pct_start=0.1
+        optimizer, settings.lr, total_steps=settings.steps + 1, pct_start=0.05
     )
     generator = torch.Generator().manual_seed(settings.seed + 1)
     started, losses = time.perf_counter(), []

@@ -29,14 +29,16 @@ def decorator(*args: Any, **options: Any) -> Any:
 
 
 class StandIn(types.ModuleType):
-    """A module that has every name: a decorator in numba, an empty class elsewhere."""
+    """A module that has every name: a class if it has a capital, else a module, or a decorator."""
 
     __path__: list[str] = []  # noqa: RUF012  (what makes it a package)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return decorator if self.__name__ == "numba" else type(name, (), {})
+        if self.__name__ == "numba":
+            return decorator
+        return type(name, (), {}) if name[0].isupper() else StandIn(f"{self.__name__}.{name}")
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from subkern.ops._interop import accepts_arrays
 from subkern.ops.cg import check_steps, check_vector
 
 
-@accepts_arrays
+@partial(accepts_arrays, hands_arrays=False)
 def calibrate(
     denoiser: Denoiser,
     images: Tensor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -41,7 +42,7 @@ class DDSStep(NamedTuple):
     gamma: Tensor | None
 
 
-@accepts_arrays
+@partial(accepts_arrays, hands_arrays=False)
 def dds(
     denoiser: Denoiser,
     op: LinearOperator,

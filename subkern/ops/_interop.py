@@ -135,7 +135,9 @@ def _hand_arrays(op: str, name: str, function: Callable[..., Any], kind: str) ->
     return call
 
 
-def accepts_arrays(function: Function, op: str | None = None) -> Function:
+def accepts_arrays(
+    function: Function, op: str | None = None, *, hands_arrays: bool = True
+) -> Function:
     """Decorator: the function's tensors may be NumPy or CuPy arrays, and so may lists of them.
 
     Callables among the arguments are then handed such arrays, but for operators and modules, which
@@ -144,6 +146,7 @@ def accepts_arrays(function: Function, op: str | None = None) -> Function:
     Args:
         function: what to decorate.
         op: its name in messages; None: the function's.
+        hands_arrays: whether callables get arrays; networks, which are written for tensors, do not.
 
     Raises:
         TypeError: arguments are of more than one kind, or an array is of a dtype or byte order that
@@ -169,8 +172,9 @@ def accepts_arrays(function: Function, op: str | None = None) -> Function:
             raise TypeError(f"{op}: arrays must all be of one kind, got {words}")
         called = (*names, *(f"argument {i + 1}" for i in range(len(names), len(args))))
         kind = kinds[0]
-        converted = [_convert(op, name, x, kind) for name, x in zip(called, args, strict=False)]
-        keywords = {name: _convert(op, name, value, kind) for name, value in kwargs.items()}
+        hand = kind if hands_arrays else None
+        converted = [_convert(op, name, x, hand) for name, x in zip(called, args, strict=False)]
+        keywords = {name: _convert(op, name, value, hand) for name, value in kwargs.items()}
         result = function(*converted, **keywords)
         if isinstance(result, GivesArrays):
             result._kind = kind

@@ -12,7 +12,7 @@ from subkern.bench import pages
 from subkern.bench.report import read_csv
 from subkern.bench.targets import count
 
-SECTIONS = ("linalg", "steps")  # of the page, as bench: linalg
+SECTIONS = ("linalg", "steps", "krylov")  # of the page, as bench: linalg
 Record = Mapping[str, str]
 # One call of ours, and as many iterations as capture what torch.svd_lowrank does.
 OURS, SECOND = ("subkern", "subkern-matched"), "subkern-2"

@@ -58,6 +58,9 @@ class SenseBlock {
   __device__ __forceinline__ float* weights() const {
     return reinterpret_cast<float*>(shared_ + room_.tables) + S_.rows.floats;
   }
+  __device__ __forceinline__ double* buffer() const {
+    return reinterpret_cast<double*>(shared_ + room_.buffer);
+  }
   __device__ __forceinline__ Complex* image(int which) const {
     return shared_ + room_.image + which * S_.w;
   }

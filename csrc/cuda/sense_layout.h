@@ -54,7 +54,7 @@ struct SensePlaneArguments {
 
 // Shared memory of a block that works on rows of w points: offsets in complex numbers.
 struct SenseRoom {
-  int tables, points, sums, image, maps, total;
+  int buffer, tables, points, sums, image, maps, total;
   int points_each;
 };
 
@@ -65,7 +65,8 @@ SK_BOTH constexpr int sense_points(int n) { return n + n / 16 + 1; }
 SK_BOTH inline SenseRoom sense_room(const SenseMaps& S, int warps, int images, int staged) {
   SenseRoom room{};
   room.points_each = sense_points(S.w);
-  room.tables = 0;
+  room.buffer = 0;  // a number of each thread, for sums
+  room.tables = kSenseThreads;
   room.points = room.tables + S.rows.floats / 2 + (S.w + 1) / 2;  // and a row of weights
   room.sums = room.points + warps * room.points_each;
   room.image = room.sums + warps * S.w;

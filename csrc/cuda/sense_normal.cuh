@@ -9,7 +9,6 @@ namespace subkern {
 __global__ void __launch_bounds__(kSenseThreads)
     sense_line_kernel(const __grid_constant__ SenseLineArguments a) {
   SK_DYNAMIC_SHARED(Complex, shared);
-  SK_SHARED(double, buffer, kSenseThreads);
   SenseBlock block(a.S, shared, 1, 0);
   const int64_t image = blockIdx.x / a.S.h, row = blockIdx.x - image * a.S.h;
   const int64_t at = static_cast<int64_t>(blockIdx.x) * a.S.w;
@@ -26,7 +25,7 @@ __global__ void __launch_bounds__(kSenseThreads)
     a.out[at + i] = q;
     dot += real_dot(p[i], q);
   }
-  dot = block_sum(dot, buffer);
+  dot = block_sum(dot, block.buffer());
   if (threadIdx.x == 0) a.dot[blockIdx.x] = dot;
 }
 
@@ -89,7 +88,6 @@ __global__ void __launch_bounds__(kSenseThreads)
 __global__ void __launch_bounds__(kSenseThreads)
     sense_gather_kernel(const __grid_constant__ SensePlaneArguments a) {
   SK_DYNAMIC_SHARED(Complex, shared);
-  SK_SHARED(double, buffer, kSenseThreads);
   SenseBlock block(a.S, shared, 0, 0);
   const int64_t nth = blockIdx.x / a.S.h, row = blockIdx.x - nth * a.S.h;
   const int64_t image = a.image + nth, plane = static_cast<int64_t>(a.S.h) * a.S.w;
@@ -117,7 +115,7 @@ __global__ void __launch_bounds__(kSenseThreads)
     a.out[at + i] = q;
   }
   if (!last) return;
-  dot = block_sum(dot, buffer);
+  dot = block_sum(dot, block.buffer());
   if (threadIdx.x == 0) a.dot[image * a.S.h + row] = dot;
 }
 

@@ -100,15 +100,14 @@ inline int64_t plan_sense_workspace(const CudaSenseMaps& S) {
   return S.line || S.images == 0 ? 0 : SenseChunk(S).bytes(S);
 }
 
-// Blocks of as many warps as fit into shared memory, static memory for sums aside.
+// Blocks of as many warps as fit into shared memory.
 inline LaunchShape sense_blocks(const SenseMaps& maps, int64_t blocks, int images, int staged,
                                 int64_t most_shared) {
-  constexpr int64_t kStatic = kSenseThreads * 8;
   int threads = kSenseThreads;
   const auto bytes = [&] {
     return static_cast<int64_t>(sense_room(maps, threads / kWarp, images, staged).total) * 8;
   };
-  while (threads > kWarp && bytes() + kStatic > most_shared) threads /= 2;
+  while (threads > kWarp && bytes() > most_shared) threads /= 2;
   return {blocks, 1, threads, bytes()};
 }
 

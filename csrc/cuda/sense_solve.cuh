@@ -1,6 +1,7 @@
 // Conjugate gradients on a row by a block: maps, iterates and transforms stay in shared memory.
 #pragma once
 
+#include "cg_state.h"
 #include "sense_block.cuh"
 
 namespace subkern {
@@ -9,14 +10,11 @@ namespace subkern {
 constexpr int32_t kRowRunning = -1, kRowConverged = 0, kRowExhausted = 1, kRowCurvature = 3,
                   kRowNonFinite = 4;
 
-__device__ __forceinline__ bool is_finite(double x) { return x - x == 0.0; }
-
 // A block for each row. kStaged: the maps of the row fit into shared memory too.
 template <bool kStaged>
 __global__ void __launch_bounds__(kSenseThreads, 2)
     sense_solve_kernel(const __grid_constant__ SenseSolveArguments a) {
   SK_DYNAMIC_SHARED(Complex, shared);
-  SK_SHARED(double, buffer, kSenseThreads);
   const int w = a.S.w, coils = a.S.coils;
   SenseBlock block(a.S, shared, 4, kStaged ? coils : 0);
   const int64_t image = blockIdx.x / a.S.h, row = blockIdx.x - image * a.S.h;
@@ -57,7 +55,7 @@ __global__ void __launch_bounds__(kSenseThreads, 2)
     r[i] = p[i] = left;
     sum += real_dot(left, left);
   }
-  double rho = block_sum(sum, buffer);
+  double rho = block_sum(sum, block.buffer());
   int32_t status = !is_finite(rho) ? kRowNonFinite : rho > 0.0 ? kRowRunning : kRowConverged;
   int32_t iterations = 0;
   for (int64_t k = 0; k < a.maxiter && status == kRowRunning; ++k) {
@@ -67,7 +65,7 @@ __global__ void __launch_bounds__(kSenseThreads, 2)
       q[i] = shifted_sum(shifted, gamma, p[i], block.total(i));
       sum += real_dot(p[i], q[i]);
     }
-    const double curvature = block_sum(sum, buffer);
+    const double curvature = block_sum(sum, block.buffer());
     if (!is_finite(curvature) || !(curvature > 0.0)) {
       status = is_finite(curvature) ? kRowCurvature : kRowNonFinite;
       break;
@@ -78,7 +76,7 @@ __global__ void __launch_bounds__(kSenseThreads, 2)
       r[i] = {fmaf(-alpha, q[i].re, r[i].re), fmaf(-alpha, q[i].im, r[i].im)};
       sum += real_dot(r[i], r[i]);
     }
-    const double rr = block_sum(sum, buffer);
+    const double rr = block_sum(sum, block.buffer());
     if (!is_finite(rr)) {
       status = kRowNonFinite;
       break;

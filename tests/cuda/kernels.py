@@ -96,12 +96,12 @@ KERNELS = {
     ),
     "scan_kernel": Kernel("scan.cuh", _ELEMENTS, 256, 64, 3 << 10, "ops/test_scan.py::test_values"),
     # Dynamic shared memory holds the row, what warps transform and, for solves, the maps.
-    "sense_line_kernel": Kernel(*("sense_normal.cuh", ("",), 256, 64, 3 << 10), _SENSE, 1024),
+    "sense_line_kernel": Kernel(*("sense_normal.cuh", ("",), 256, 64, 0), _SENSE, 1024),
     "sense_rows_kernel": Kernel(*("sense_normal.cuh", ("",), 256, 64, 0), _SENSE, 1024),
     "sense_columns_kernel": Kernel(*("sense_normal.cuh", ("",), 256, 64, 0), _SENSE, 1024),
-    "sense_gather_kernel": Kernel(*("sense_normal.cuh", ("",), 256, 64, 3 << 10), _SENSE, 1024),
+    "sense_gather_kernel": Kernel(*("sense_normal.cuh", ("",), 256, 64, 0), _SENSE, 1024),
     "sense_solve_kernel": Kernel(
-        *("sense_solve.cuh", ("true", "false"), 256, 128, 3 << 10),
+        *("sense_solve.cuh", ("true", "false"), 256, 128, 0),
         *("ops/test_sense_normal.py::test_solves", 512),
     ),
     "sst_adamw_kernel": Kernel(

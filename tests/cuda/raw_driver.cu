@@ -13,6 +13,8 @@
 #include "orthonormalize_split.cuh"
 #include "packed_adamw.cuh"
 #include "sample_without_replacement.cuh"
+#include "sense_normal.cuh"
+#include "sense_solve.cuh"
 #include "sst_adamw.cuh"
 #include "svd_small.cuh"
 #include "svd_small_block.cuh"
@@ -61,6 +63,11 @@ extern "C" __attribute__((visibility("default"))) const char* raw_launch(const c
   KERNEL(sample_kernel<float>);
   KERNEL(select_kernel<float, false>);
   KERNEL(select_kernel<float, true>);
+  KERNEL(sense_columns_kernel);
+  KERNEL(sense_gather_kernel);
+  KERNEL(sense_line_kernel);
+  KERNEL(sense_rows_kernel);
+  KERNEL(sense_solve_kernel<true>);
   KERNEL(sst_adamw_kernel<float, true>);
   KERNEL(svd_small_kernel<float, 8>);
   KERNEL(swap_count_kernel<float>);

@@ -10,6 +10,7 @@ import orthonormalize_cases
 import packed_adamw_cases
 import pytest
 import select_cases
+import sense_cases
 import sst_adamw_cases
 import torch
 from conftest import Kernels
@@ -105,6 +106,12 @@ CALLS = {
 }
 VECTORS = ("group_dot", "cg_step_residual", "cg_step_direction", "combine")
 CALLS |= {op: (lambda kernels, op=op: vectors(kernels, op), 1) for op in VECTORS}
+
+CALLS |= {
+    "sense line": (lambda kernels: sense_cases.run(kernels, "sense_normal"), 1),
+    "sense plane": (lambda kernels: sense_cases.run(kernels, "sense_normal", line=False), 3),
+    "sense solve": (lambda kernels: sense_cases.run(kernels, "sense_solve"), 1),
+}
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -38,20 +38,22 @@ PLANNED = (
     "packed_adamw",
     "sample_without_replacement",
     "scan",
+    "sense_normal",
+    "sense_solve",
     "sst_adamw",
     "svd_small",
     "update_mask",
 )
-WORKSPACES = tuple(
-    f"{stem}_workspace"
-    for stem in (
-        "cg_step",
-        "group_dot",
-        "kth_largest",
-        "sample_without_replacement",
-        "scan",
-        "update_mask",
-    )
+ON_HOST = (  # they launch nothing
+    "cg_step_workspace",
+    "group_dot_workspace",
+    "kth_largest_workspace",
+    "sample_without_replacement_workspace",
+    "scan_workspace",
+    "sense_pack",
+    "sense_pack_floats",
+    "sense_workspace",
+    "update_mask_workspace",
 )
 ALWAYS_SHARED = 48 << 10  # bytes that a launch needs not ask for
 
@@ -135,7 +137,7 @@ class RawModule(ModuleType):
         self._plans = native.module("_C").plans
         for name in PLANNED:
             setattr(self, name, functools.partial(self._run, getattr(self._plans, name)))
-        for name in WORKSPACES:
+        for name in ON_HOST:
             setattr(self, name, getattr(self._plans, name))
 
     def device_count(self) -> int:

@@ -219,7 +219,7 @@ def test_row_coupling_with_a_tolerance(backend):
     assert found.status.tolist() == [0, 0]
     left = (b - found.x - 5.0 * A.normal(found.x)).norm(dim=-1)
     assert bool((left <= 1.01e-3 * b.norm(dim=-1) + EPS * float(b.norm())).all())
-    assert (found.iterations < 30).all()
+    assert ((found.iterations > 2) & (found.iterations < 30)).all()  # those of the slowest row
     assert (found.x[0, 4] == 0).all()
     jacobi = subkern.cg(A, b, precond=lambda r: 0.5 * r, rtol=1e-3, maxiter=50, **call)
     assert float(relative(jacobi.x, found.x).max()) <= 1e-2

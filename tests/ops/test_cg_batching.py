@@ -74,12 +74,13 @@ def test_removing_a_sample(backend, name):
                     assert same_bits(part, of[kept]), (coupling, kept)
 
 
+@pytest.mark.parametrize("coils", [1, 3])
 @pytest.mark.parametrize("kind", ["per-sample", "per-sample-plane"])
-def test_removing_a_sample_and_its_maps(backend, kind):
+def test_removing_a_sample_and_its_maps(backend, kind, coils):
     """Maps, masks and weights of each sample: what is left keeps its bits."""
     device = device_of(backend)
     scale = torch.linspace(0.5, 1.5, 4, dtype=torch.float64)[:, None, None, None]
-    maps = (scale * birdcage(3, *ODD)).to(device, torch.complex64)
+    maps = (scale * birdcage(coils, *ODD)).to(device, torch.complex64)
     masks, gamma = mask(kind, *ODD, 4).to(device), torch.linspace(1, 4, 4, device=device)
     z = phantom(*ODD, 4).to(device, torch.complex64)
     for coupling in ("sample", "row") if kind == "per-sample" else ("sample",):

@@ -16,9 +16,8 @@ import time
 from pathlib import Path
 
 import torch
-from dds_mri import data, experiment, report, train
+from dds_mri import data, experiment, progress, report, train
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from subkern.bench import pages
 
@@ -61,15 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         options = dataclasses.replace(options, steps=4, coils=2, samples=2)
         magnitude = magnitude[::2, ::2].contiguous()
     started = time.perf_counter()
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-    )
-    with bar:
+    with progress.make(console) as bar:
         denoiser, facts = train.denoiser(settings, slices, args.out, bar)
         variance = facts.pop("variance")
         rows, pictures = experiment.run(

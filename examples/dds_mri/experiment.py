@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from subkern.imaging import CartesianSense, dds, masks
+from subkern.imaging._layout import to_complex
 from subkern.imaging.phantom import birdcage_maps, smooth_phase
 
 from . import baselines, measure
@@ -76,33 +77,30 @@ def methods(c: Case, denoiser, variance: Tensor, seed: int, options: Options):
 
     plan = denoiser.schedule
     shared = dict(steps=options.steps, M=options.M, eta=options.eta, schedule=plan)
-    watch = measure.Stopwatch(denoiser)
-    one, seconds = timed(
-        dds,
-        *(watch, c.A, c.y),
-        sigma=options.sigma,
-        variance=variance,
-        prediction="x0",
-        layout="channels",
-        generator=torch.Generator().manual_seed(seed),
-        **shared,
-    )
-    yield "DDS, one sample", _complex(one), "", watch.seconds, seconds - watch.seconds
 
-    watch = measure.Stopwatch(denoiser)
-    many, seconds = timed(
-        dds,
-        *(watch, c.A, c.y.expand(options.samples, -1, -1, -1)),
-        sigma=options.sigma,
-        variance=variance,
-        prediction="x0",
-        layout="channels",
-        generator=torch.Generator().manual_seed(seed),
-        **shared,
-    )
-    mean = _complex(many).mean(0, keepdim=True)
-    name = f"DDS, mean of {options.samples}"
-    yield name, mean, "", watch.seconds, seconds - watch.seconds
+    def sampled(samples: int, coupling: str) -> tuple[Tensor, float, float]:
+        watch = measure.Stopwatch(denoiser)
+        found, seconds = timed(
+            dds,
+            *(watch, c.A, c.y.expand(samples, -1, -1, -1)),
+            sigma=options.sigma,
+            variance=variance,
+            prediction="x0",
+            layout="channels",
+            coupling=coupling,
+            generator=torch.Generator().manual_seed(seed),
+            **shared,
+        )
+        mean = to_complex(found).mean(0, keepdim=True)
+        return mean, watch.seconds, seconds - watch.seconds
+
+    x, *spent = sampled(1, "sample")
+    yield "DDS, one sample", x, "", *spent
+    if c.A.kind == "line":  # rows are independent systems, solved one by one
+        x, *spent = sampled(1, "row")
+        yield "DDS, one sample, coupling row", x, "", *spent
+    x, *spent = sampled(options.samples, "sample")
+    yield f"DDS, mean of {options.samples}", x, "", *spent
 
     watch = measure.Stopwatch(denoiser)
     times = plan.steps(options.steps)
@@ -115,10 +113,6 @@ def methods(c: Case, denoiser, variance: Tensor, seed: int, options: Options):
         **shared,
     )
     yield "DDS, released-style loop", x, "", watch.seconds, seconds - watch.seconds
-
-
-def _complex(x: Tensor) -> Tensor:
-    return torch.complex(x[:, 0], x[:, 1])
 
 
 def run(

@@ -73,13 +73,13 @@ def save(rows: list[dict], facts: dict, path: Path) -> None:
 
 
 def montage(pictures: dict, path: Path) -> None:
-    """Magnitudes of every method above their errors, five times as bright; a row for each mask."""
+    """Magnitudes above errors that are five times as bright, for each mask."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    columns = 1 + max(len(found) for _, found in pictures.values())
+    columns = 1 + min(len(found) for _, found in pictures.values())
     figure, axes = plt.subplots(
         2 * len(pictures), columns, figsize=(2.1 * columns, 4.3 * len(pictures)), squeeze=False
     )
@@ -92,7 +92,8 @@ def montage(pictures: dict, path: Path) -> None:
         top[0].set_title("truth", fontsize=8)
         bottom[0].imshow(case.A.mask[0, 0].numpy(), cmap="gray")
         bottom[0].set_title(f"{kind}: {case.fraction:.1%} sampled", fontsize=8)
-        for j, (name, x) in enumerate(found.items(), 1):
+        shown = {name: x for name, x in found.items() if not name.endswith("row")}  # looks the same
+        for j, (name, x) in enumerate(shown.items(), 1):
             top[j].imshow(x[0].abs().numpy(), cmap="gray", vmin=0, vmax=most)
             top[j].set_title(name, fontsize=8)
             bottom[j].imshow((x[0] - truth).abs().numpy(), cmap="inferno", vmin=0, vmax=most / 5)

@@ -4,7 +4,7 @@ The prior is a complex Gaussian with a power-law spectrum, so that the best deno
 and posterior mean and covariance are dense algebra at 24 x 24. A table tells, over gamma, steps and
 M, how far the mean of many samples is from the posterior's, and how much of its variance they have.
 
-    python examples/dds_closed_form.py [--samples 64] [--csv FILE]
+    python examples/dds_closed_form.py [--samples 64] [--csv FILE] [--page]
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from subkern.bench import pages
 from subkern.imaging import CartesianSense, dds, masks, schedules
 from subkern.imaging.phantom import birdcage_maps
 
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "dds.md"
+SHOWN = {"dds: smooth prior": (0.01, 4.0), "dds: rough prior": (0.05, 2.0)}  # sigma, exponent
 SETTINGS = (  # gamma, steps, M
     *((gamma, 50, M) for gamma in (5.0, 25.0, 100.0, "matched") for M in (1, 5, 20)),
     *((gamma, 200, 20) for gamma in (25.0, "matched")),
@@ -176,7 +179,15 @@ def main() -> None:
     parser.add_argument("--sigma", type=float, default=0.01, help="of the noise")
     parser.add_argument("--exponent", type=float, default=4.0, help="of the spectrum's decay")
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--page", action="store_true", help="write both tables of docs/dds.md")
     args = parser.parse_args()
+    if args.page:
+        text = PAGE.read_text()
+        for marker, (sigma, exponent) in SHOWN.items():
+            rows = table(problem(sigma=sigma, exponent=exponent), samples=args.samples)
+            text = pages.replaced(text, marker, ["```", *lines(rows), "```"])
+        PAGE.write_text(text)
+        return
     rows = table(problem(sigma=args.sigma, exponent=args.exponent), samples=args.samples)
     print("\n".join(lines(rows)))
     print("bias and floor relative to the posterior mean; variance as a share of the posterior's")

@@ -99,5 +99,5 @@ def montage(pictures: dict, path: Path) -> None:
             bottom[j].imshow((x[0] - truth).abs().numpy(), cmap="inferno", vmin=0, vmax=most / 5)
             bottom[j].set_title("|error| x 5", fontsize=8)
     figure.tight_layout(pad=0.3)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
     plt.close(figure)

@@ -40,7 +40,9 @@ def test_costs_by_hand():
     assert sense_normal.cost((1, 3, 4, 8, False), "cuda")[0] == 8 * 32 * 20
 
 
-@pytest.mark.parametrize("shape", [LINE, (*LINE[:5], "sample"), PLANE], ids=["row", "line", "plane"])
+@pytest.mark.parametrize(
+    "shape", [LINE, (*LINE[:5], "sample"), PLANE], ids=["row", "line", "plane"]
+)
 def test_solvers_agree(shape):
     setup = cg.setup(shape, 3, "cpu", True)
     names = set()
@@ -54,7 +56,9 @@ def test_solvers_agree(shape):
     assert ("lines" in names) == shape[4]
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 12, 16, True), (2, 2, 10, 12, False)], ids=["line", "plane"])
+@pytest.mark.parametrize(
+    "shape", [(1, 3, 12, 16, True), (2, 2, 10, 12, False)], ids=["line", "plane"]
+)
 def test_normal_operators_agree(shape):
     for variant in sense_normal.setup(shape, "cpu", True).variants:
         assert variant.verify() is None, variant.name

@@ -35,9 +35,7 @@ def prepared(kernels, op: str, line: bool = True) -> tuple[dict, dict[str, Tenso
     if op == "sense_normal":
         read["v"] = draw(IMAGES, H, W)
         written = dict(out=draw(IMAGES, H, W), dot=blank(rows, torch.float64))
-        room = kernels.module.sense_workspace(
-            line=line, images=IMAGES, coils=COILS, h=H, w=W
-        )
+        room = kernels.module.sense_workspace(line=line, images=IMAGES, coils=COILS, h=H, w=W)
         read["workspace"] = torch.zeros(room, dtype=torch.uint8, device=kernels.device)
         call["workspace_bytes"] = room
     else:

@@ -9,7 +9,17 @@ LINE = dict(map_sets=1, weight_sets=1, coils=3, h=5, w=12)
 ADDRESSES = {
     "sense_pack": ("maps", "weights", "packed"),
     "sense_normal": ("v", "packed", "out", "dot", "workspace"),
-    "sense_solve": ("rhs", "start", "gamma", "packed", "x", "rr", "iterations", "status", "workspace"),
+    "sense_solve": (
+        "rhs",
+        "start",
+        "gamma",
+        "packed",
+        "x",
+        "rr",
+        "iterations",
+        "status",
+        "workspace",
+    ),
 }
 BAD = [(op, {n: 0}, f"{n} must be the address") for op, names in ADDRESSES.items() for n in names]
 for _op in ADDRESSES:

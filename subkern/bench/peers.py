@@ -1,57 +1,25 @@
-"""The published packages, when they are installed: galore-torch and fira.
+"""The published packages, when they are installed: galore-torch, fira and deepinv.
 
-They are peers to compare with, never dependencies. Both import packages that the part used here
-does not need (bitsandbytes, transformers); where one is missing, an empty stand-in takes its place
-while the peer is imported.
+They are peers to compare with, never dependencies.
 """
 
 import importlib
-import importlib.abc
-import importlib.machinery
-import importlib.util
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
+from subkern.bench.stand_ins import stand_ins
+
 PACKAGES = {
     "galore": ("galore-torch", "galore_torch.adamw"),
     "fira": ("fira", "fira.fira_adamw"),
-}
-_STAND_INS: dict[str, dict[str, Any]] = {
-    "bitsandbytes": {},
-    "bitsandbytes.optim": {},
-    "bitsandbytes.optim.optimizer": {"Optimizer2State": object},
-    "transformers": {},
-    "transformers.utils": {},
-    "transformers.utils.versions": {"require_version": lambda *_: None},
+    "deepinv": ("deepinv", "deepinv"),
 }
 
 
-@contextmanager
-def _stand_ins() -> Iterator[None]:
-    added = []
-    for name, content in _STAND_INS.items():
-        top = name.partition(".")[0]
-        if name in sys.modules or (top not in added and importlib.util.find_spec(top)):
-            continue
-        module = ModuleType(name)
-        module.__path__ = []
-        vars(module).update(content)
-        sys.modules[name] = module
-        added.append(name)
-    try:
-        yield
-    finally:
-        for name in added:
-            del sys.modules[name]
-
-
-def _module(rule: str) -> ModuleType:
-    package, module = PACKAGES[rule]
-    with _stand_ins():
+def _module(peer: str) -> ModuleType:
+    package, module = PACKAGES[peer]
+    with stand_ins():
         try:
             return importlib.import_module(module)
         except ModuleNotFoundError as error:
@@ -84,49 +52,10 @@ def release(rule: str) -> str:
         return package
 
 
-class _Hollow(ModuleType):
-    """A package of which every name is an empty class, and every module another such package."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (), {"__init__": lambda self, *args, **options: None})
-
-
-class _Hollows(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds one package and all that is asked for below it."""
-
-    def __init__(self, package: str) -> None:
-        self.package = package
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        """A spec for the package's own names alone."""
-        if name.partition(".")[0] != self.package:
-            return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)
-
-    def create_module(self, spec: Any) -> ModuleType:
-        """The module of a spec."""
-        return _Hollow(spec.name)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """There is nothing to run."""
-
-
 def deepinv() -> ModuleType:
-    """The package deepinv; an empty torchvision stands in where there is none.
+    """The package deepinv.
 
     Raises:
-        ImportError: deepinv is not installed, or lacks something else.
+        ImportError: The package is not installed or does not import.
     """
-    if importlib.util.find_spec("deepinv") is None:
-        raise ImportError("deepinv is not installed (pip install --no-deps deepinv)")
-    hollow = _Hollows("torchvision")
-    missing = importlib.util.find_spec("torchvision") is None
-    if missing:
-        sys.meta_path.insert(0, hollow)
-    try:
-        return importlib.import_module("deepinv")
-    finally:
-        if missing:
-            sys.meta_path.remove(hollow)
+    return _module("deepinv")

@@ -127,6 +127,7 @@ def _within(
     return lambda r: normal.enter(layout.read(called(precond, layout.write(normal.leave(r)))))
 
 
+@torch._disable_dynamo
 @accepts_arrays
 def cg(
     op: LinearOperator | Callable[[Tensor], Tensor],
@@ -205,6 +206,7 @@ def cg(
     return _solve("cg", op, (b, "b"), layout, tensors, gamma, options)
 
 
+@torch._disable_dynamo
 @accepts_arrays
 def cg_prox(
     op: LinearOperator | Callable[[Tensor], Tensor],

@@ -16,6 +16,7 @@ from subkern.ops._operator import LinearOperator
 from subkern.reference.cgls import cgls as iterate
 
 
+@torch._disable_dynamo
 @accepts_arrays
 def cgls(
     op: LinearOperator,

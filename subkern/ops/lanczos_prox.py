@@ -155,6 +155,7 @@ class LanczosProx(GivesArrays):
         return self._start
 
 
+@torch._disable_dynamo
 @accepts_arrays
 def lanczos_prox(
     op: LinearOperator | Callable[[Tensor], Tensor],

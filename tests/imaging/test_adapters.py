@@ -5,9 +5,10 @@ import sys
 
 import pytest
 import torch
-from sktest.stand_ins import StandIn, peer
+from sktest.peers import peer
 
 import subkern
+from subkern.bench.stand_ins import StandIn
 from subkern.imaging import (
     CartesianSense,
     deepinv_prox,
@@ -60,11 +61,11 @@ def gap(a, b):
     return float((a - b).norm() / b.norm())
 
 
-def test_stand_ins_leave_with_the_peer():
+def test_stand_ins_leave_with_the_import():
     with peer("deepinv"):
         assert "deepinv.physics" in sys.modules
+        assert not any(isinstance(module, StandIn) for module in sys.modules.values())
     assert "deepinv" not in sys.modules
-    assert not any(isinstance(module, StandIn) for module in sys.modules.values())
 
 
 def test_deepinv_is_the_same_operator(physics, sense, images):

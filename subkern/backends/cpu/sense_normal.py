@@ -88,7 +88,7 @@ def sense_pack(maps: Tensor, weights: Tensor) -> Tensor:
     if not transforms(weights):
         return reference.sense_pack(maps, weights)
     kernels, shape = native.module(), shape_of(maps, weights)
-    packed = empty(kernels.sense_pack_floats(**shape))
+    packed = empty(kernels.sense_pack_floats(**shape)).zero_()  # gaps between tables too
     kernels.sense_pack(
         **shape,
         maps=maps.data_ptr(),

@@ -40,7 +40,7 @@ def sense_pack(maps: Tensor, weights: Tensor) -> Tensor:
     kernels, shape = native.module("_CUDA"), shape_of(maps, weights)
     sizes = {key: shape[key] for key in ("line", "weight_sets", "h", "w")}
     near = weights.cpu()
-    packed = torch.empty(kernels.sense_pack_floats(**sizes), dtype=torch.float32, device="cpu")
+    packed = torch.zeros(kernels.sense_pack_floats(**sizes), dtype=torch.float32, device="cpu")
     kernels.sense_pack(
         **sizes,
         weights=near.data_ptr(),

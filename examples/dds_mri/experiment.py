@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass
 
 import torch
+from subkern.imaging._layout import to_complex
 from torch import Tensor
 
 from subkern.imaging import CartesianSense, dds, masks
-from subkern.imaging._layout import to_complex
 from subkern.imaging.phantom import birdcage_maps, smooth_phase
 
 from . import baselines, measure

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from sktest.required import missing
-
 from subkern.bench.stand_ins import stand_ins
 
 

@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 
 import torch
-from subkern.imaging._layout import to_complex
 from torch import Tensor
 
 from subkern.imaging import CartesianSense, dds, masks
 from subkern.imaging.phantom import birdcage_maps, smooth_phase
+from subkern.ops._channels import to_complex
 
 from . import baselines, measure
 

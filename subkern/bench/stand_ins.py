@@ -25,10 +25,7 @@ UNUSED = (
 
 
 class StandIn(ModuleType):
-    """A module that has every name: a class if it has a capital, else one of its own kind.
-
-    Called, as numba.jit is with options or without, it leaves what it decorates as it is.
-    """
+    """A module that has every name: a class if it has a capital, else one of its own kind."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -36,6 +33,7 @@ class StandIn(ModuleType):
         return type(name, (), {}) if name[0].isupper() else StandIn(f"{self.__name__}.{name}")
 
     def __call__(self, *args: Any, **options: Any) -> Any:
+        """As a decorator, with options or without, leave the function as it is."""
         plain = len(args) == 1 and not options and callable(args[0])
         return args[0] if plain else lambda function: function
 

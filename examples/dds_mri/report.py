@@ -98,6 +98,6 @@ def montage(pictures: dict, path: Path) -> None:
             top[j].set_title(name, fontsize=8)
             bottom[j].imshow((x[0] - truth).abs().numpy(), cmap="inferno", vmin=0, vmax=most / 5)
             bottom[j].set_title("|error| x 5", fontsize=8)
-    figure.tight_layout(pad=0.3)
-    figure.savefig(path, dpi=80)
+    figure.tight_layout(pad=0.3, h_pad=1.0)
+    figure.savefig(path, dpi=80, bbox_inches="tight")
     plt.close(figure)

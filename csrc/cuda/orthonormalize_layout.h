@@ -78,8 +78,9 @@ struct SplitArguments {
 
 constexpr int kSplitThreads = 128;  // two blocks of a multiprocessor load and compute by turns
 
-// Rows that a block holds at a time, and blocks that share a matrix: from its shape alone.
-SK_BOTH constexpr int split_chunk_rows(int K) { return 16384 / K; }
+// Rows that a block holds at a time, and blocks that share a matrix: from its shape alone. Of 64
+// columns two blocks just fit on a multiprocessor with 228 KB of shared memory.
+SK_BOTH constexpr int split_chunk_rows(int K) { return 15872 / K; }
 SK_BOTH inline int split_slices(int64_t rows, int K) {
   const int64_t chunks = (rows + split_chunk_rows(K) - 1) / split_chunk_rows(K);
   return static_cast<int>(chunks < 512 ? chunks : 512);

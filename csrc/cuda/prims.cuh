@@ -82,9 +82,6 @@ __device__ __forceinline__ void store_pack(bf16* p, const float (&x)[8]) {
   *reinterpret_cast<uint4*>(p) =
       make_uint4(join(x[0], x[1]), join(x[2], x[3]), join(x[4], x[5]), join(x[6], x[7]));
 }
-__device__ __forceinline__ void store_pack(bf16* p, const float (&x)[4]) {
-  *reinterpret_cast<uint2*>(p) = make_uint2(join(x[0], x[1]), join(x[2], x[3]));
-}
 
 // Infinities and NaNs have all exponent bits set.
 __device__ __forceinline__ bool is_nonfinite(float x) {

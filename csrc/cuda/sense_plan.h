@@ -166,8 +166,11 @@ int plan_sense_solve(const CudaSenseSolve& call, int64_t most_shared, const Laun
                               call.status,
                               call.maxiter,
                               call.prox};
+  // Maps are kept where two blocks of a multiprocessor have room for theirs, each with the KB that
+  // the device takes; else they come from the second-level cache, and more warps hide that.
   const LaunchShape staged = sense_blocks(maps, blocks, 4, maps.coils, most_shared);
-  if (staged.threads == kSenseThreads) return launch(staged, SenseSolveKernel<true>(), a);
+  const bool pairs = 2 * (staged.shared + 1024) <= most_shared + 1024;
+  if (pairs && staged.threads == kSenseThreads) return launch(staged, SenseSolveKernel<true>(), a);
   return launch(sense_blocks(maps, blocks, 4, 0, most_shared), SenseSolveKernel<false>(), a);
 }
 

@@ -12,7 +12,7 @@ constexpr int32_t kRowRunning = -1, kRowConverged = 0, kRowExhausted = 1, kRowCu
 
 // A block for each row. kStaged: the maps of the row fit into shared memory too.
 template <bool kStaged>
-__global__ void __launch_bounds__(kSenseThreads, 2)
+__global__ void __launch_bounds__(kSenseThreads, 3)
     sense_solve_kernel(const __grid_constant__ SenseSolveArguments a) {
   SK_DYNAMIC_SHARED(Complex, shared);
   const int w = a.S.w, coils = a.S.coils;

@@ -196,6 +196,10 @@ inline void __threadfence_block() {}
 using std::max;
 using std::min;
 template <class T>
+void __stwb(T* at, T value) {
+  *at = value;
+}
+template <class T>
 T __ldg(const T* at) {
   return *at;
 }

@@ -77,13 +77,24 @@ class MachineCode:
 
     def occupancy(self, warps: int) -> int:
         """Blocks of so many warps that fit on one multiprocessor of an H100 (predicted)."""
-        per_warp = -(-self.registers * 32 // 256) * 256
-        return min(
-            SM_REGISTERS // (per_warp * warps),
-            SM_SHARED // (self.shared_bytes + RESERVED_SHARED),
-            SM_WARPS // warps,
-            SM_BLOCKS,
-        )
+        return min(limits(self.registers, self.shared_bytes, warps).values())
+
+
+def limits(registers: int, shared: int, warps: int) -> dict[str, int]:
+    """Blocks of a multiprocessor of an H100 by each of its resources.
+
+    Args:
+        registers: of a thread; a warp's are handed out 256 at a time.
+        shared: bytes of a block.
+        warps: of a block.
+    """
+    per_warp = -(-registers * 32 // 256) * 256
+    return {
+        "warps": SM_WARPS // warps,
+        "blocks": SM_BLOCKS,
+        "registers": SM_REGISTERS // (per_warp * warps),
+        "shared memory": SM_SHARED // (shared + RESERVED_SHARED),
+    }
 
 
 def record(function: Callable[[], object]) -> list[Job]:
@@ -168,8 +179,8 @@ def parse(log: str, ptx: str) -> MachineCode:
         spill_bytes=number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads"),
         stack_bytes=number(r"(\d+) bytes stack frame"),
         shared_bytes=number(r"shared_bytes (\d+)"),
-        loads=_widths(r"\bld\.global\S*", ptx),
-        stores=_widths(r"\bst\.global\S*", ptx),
+        loads=accesses("ld", ptx),
+        stores=accesses("st", ptx),
         copies=_copies(ptx),
         warpgroup_mma=len(re.findall(r"\bwgmma\.mma_async", ptx)),
         warp_mma=len(re.findall(r"\bmma\.sync", ptx)),
@@ -177,9 +188,10 @@ def parse(log: str, ptx: str) -> MachineCode:
     )
 
 
-def _widths(pattern: str, ptx: str) -> dict[int, int]:
+def accesses(kind: str, ptx: str) -> dict[int, int]:
+    """Accesses to global memory, "ld" or "st", counted by their bytes per thread."""
     counts: dict[int, int] = {}
-    for instruction in re.findall(pattern, ptx):
+    for instruction in re.findall(rf"\b{kind}\.global\S*", ptx):
         lanes = re.search(r"\.v(\d)\.", instruction)
         bits = re.search(r"\.[bfsu](\d+)$", instruction)
         if bits is not None:

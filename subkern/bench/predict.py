@@ -18,19 +18,16 @@ from typing import Any
 
 import torch
 
-from subkern.bench import gram, lowrank_adam, lowrank_adam_gpu, pages, predict_kernels
+from subkern.bench import gram, lowrank_adam, lowrank_adam_gpu, pages, predict_kernels, predict_nvcc
 from subkern.bench.cases import all_cases
 from subkern.bench.lowrank_adam import RULES
 from subkern.bench.registry import DTYPES, Case
+from subkern.bench.h100 import COPY_BYTES_S, RATES, SMS, floor_s
 from subkern.bench.targets import Budget
 from subkern.triton_kernels.configs import CACHE_RATE, symmetric_tile
 
-# Assumed of an H100 SXM: a copy (read and written), what the L2 cache moves, the bf16 product. The
-# rate of fp32 is its datasheet's, without tensor cores.
-COPY_BYTES_S = 3.0e12
-RATES = {"bf16": 800e12, "fp32": 67e12}
-# Multiprocessors, and of each: shared memory that blocks may have, and blocks at a time.
-SMS, SM_SHARED, SM_BLOCKS = 132, 227 * 1024, 32
+# Of a multiprocessor: shared memory that blocks may have, and blocks at a time.
+SM_SHARED, SM_BLOCKS = 227 * 1024, 32
 STEP_OPTIONS = dict(
     beta1=0.9, beta2=0.999, eps=1e-6, weight_decay=0.0, correct_bias=True, decay="post",
     scale=0.25, gamma=1.01, norm_eps=1e-8, alpha_in_residual=True, granularity="column",
@@ -62,11 +59,6 @@ class Stage:
         """Predicted: the slowest of memory (scratch counts), L2 cache and arithmetic."""
         memory = floor_s(self.tensors + self.scratch, self.flops, dtype)
         return max(memory, self.cache / CACHE_RATE)
-
-
-def floor_s(nbytes: int, flops: int, dtype: str) -> float:
-    """The roofline's time at the rates above."""
-    return max(nbytes / COPY_BYTES_S, flops / RATES[dtype])
 
 
 def plan_of(rule: str, m: int, n: int, rank: int, dtype: str) -> Any:
@@ -251,7 +243,8 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "linalg": linalg_table,
     "gram": gram_table,
     "triton": predict_kernels.triton_table,
-    "nvcc": predict_kernels.nvcc_table,
+    "nvcc": predict_nvcc.kernel_table,
+    "launches": predict_nvcc.launch_table,
 }
 
 

@@ -1,19 +1,13 @@
-"""What the compilers make of the GPU kernels for compute capability 9.0: registers, memory, MMA."""
+"""What Triton makes of its kernels for compute capability 9.0: registers, memory, MMA."""
 
 import os
-import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
 CAPABILITY = 90
-ROOT = Path(__file__).resolve().parents[2]
 # Rows of the last matrix start at odd elements, as those of LLaMA-1B: no wide access fits them.
 SHAPES, RANK = ((4096, 11008), (2048, 5464), (2048, 5461)), 256
 TRITON_COLUMNS = (
@@ -26,7 +20,7 @@ class MissingCompilerError(RuntimeError):
     """A table needs a compiler that is not installed."""
 
 
-def _widths(counts: Mapping[int, int]) -> str:
+def widths(counts: Mapping[int, int]) -> str:
     """Widths in bytes per thread, widest first: 16 B x 4."""
     return ", ".join(f"{width} B x {counts[width]}" for width in sorted(counts, reverse=True))
 
@@ -91,78 +85,7 @@ def triton_table() -> list[str]:
         cells = [
             f"`{job.name}`", label, job.warps, code.registers, f"{code.shared_bytes / 1024:.0f}",
             code.spill_bytes, code.occupancy(job.warps), code.warpgroup_mma, code.warp_mma,
-            _widths(code.copies) or "-", _widths(code.loads) or "-", _widths(code.stores) or "-",
+            widths(code.copies) or "-", widths(code.loads) or "-", widths(code.stores) or "-",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
-
-
-def nvcc_table() -> list[str]:
-    """Every kernel of csrc/cuda, from the assembler's resource report."""
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        raise MissingCompilerError("nvcc is not on PATH")
-    said = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
-    release = re.search(r"release ([\d.]+)", said)
-    lines = [
-        f"nvcc {release[1] if release else '?'}, sm_{CAPABILITY}:",
-        "",
-        "| kernel | registers | static shared, B | stack, B | spills, B |",
-        "|---|---|---|---|---|",
-    ]
-    for source in sorted((ROOT / "csrc" / "cuda").glob("*.cu")):
-        for name, found in sorted(resources(_report(nvcc, source)).items()):
-            cells = [f"`{name}`", found["registers"], found["shared"], found["stack"]]
-            lines.append(f"| {' | '.join(map(str, [*cells, found['spills']]))} |")
-    return lines
-
-
-def _report(nvcc: str, source: Path) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [
-                nvcc, "-std=c++17", "-O3", "-cubin", "-Xptxas", "-v", f"-I{ROOT}/csrc/include",
-                f"-gencode=arch=compute_{CAPABILITY},code=sm_{CAPABILITY}",
-                "-o", f"{folder}/out.cubin", str(source),
-            ],
-            capture_output=True,
-            text=True,
-        )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"nvcc failed on {source.name}:\n{done.stderr[-4000:]}")
-    return done.stderr
-
-
-def resources(report: str) -> dict[str, dict[str, int]]:
-    """Registers, static shared memory, stack and spills per kernel of a `ptxas -v` report."""
-    found: dict[str, dict[str, int]] = {}
-    pieces = re.split(r"Compiling entry function '([^']+)'", report)[1:]
-    for mangled, text in zip(pieces[::2], pieces[1::2], strict=True):
-        found[_short(mangled)] = {
-            "registers": _number(r"Used (\d+) registers", text),
-            "shared": _number(r"(\d+) bytes smem", text),
-            "stack": _number(r"(\d+) bytes stack frame", text),
-            "spills": _number(r"(\d+) bytes spill stores", text)
-            + _number(r"(\d+) bytes spill loads", text),
-        }
-    return found
-
-
-def _number(pattern: str, text: str) -> int:
-    found = re.search(pattern, text)
-    return int(found[1]) if found else 0
-
-
-def _short(mangled: str) -> str:
-    """A kernel's name and template arguments, without namespace and parameters."""
-    tool = shutil.which("c++filt") or shutil.which("cu++filt")
-    if tool is None:
-        return mangled
-    done = subprocess.run([tool, mangled], capture_output=True, text=True, check=True)
-    name = done.stdout.strip().replace("subkern::", "").removeprefix("void ")
-    depth = 0
-    for place, letter in enumerate(name):
-        depth += (letter == "<") - (letter == ">")
-        if letter == "(" and depth == 0:
-            return name[:place]
-    return name

@@ -1,16 +1,16 @@
 """docs/gpu.md is what the command writes, and the command's numbers follow from their formulas."""
 
 import importlib.util
-import re
 import shutil
-import subprocess
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from sktest import assembler
 
-from subkern.bench import predict, predict_kernels
+import subkern
+from subkern.bench import launches, predict, predict_kernels, predict_nvcc
 from subkern.bench.cases import all_cases
 from subkern.bench.lowrank_adam import step_bytes
 
@@ -42,17 +42,19 @@ def test_the_triton_table_is_what_the_compiler_says():
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc to compile")
-def test_the_nvcc_table_is_what_the_compiler_says(monkeypatch):
-    said = subprocess.run(["nvcc", "--version"], capture_output=True, text=True).stdout
-    here = f"nvcc {re.search(r'release ([0-9.]+)', said)[1]}"
+def test_the_nvcc_tables_are_what_the_compiler_says(monkeypatch):
+    here = predict_nvcc.head().partition(",")[0]
     if (known := _written_by("nvcc")) != here:
         pytest.skip(f"the page was written by {known}, here is {here}")
     # Compiled already, or for whoever comes next.
-    words = partial(assembler.report, arch="90")
-    monkeypatch.setattr(predict_kernels, "_report", words)
-    assert predict.section_of(PAGE.read_text(), "nvcc") == "\n".join(
-        predict_kernels.nvcc_table()
-    ), "python -m subkern.bench.predict --write"
+    monkeypatch.setattr(predict_nvcc, "report", partial(assembler.report, arch="90"))
+    predict_nvcc.compiled.cache_clear()
+    for name in ("nvcc", "launches"):
+        found = "\n".join(predict.SECTIONS[name]())
+        assert predict.section_of(PAGE.read_text(), name) == found, (
+            "python -m subkern.bench.predict --write"
+        )
+    predict_nvcc.compiled.cache_clear()
 
 
 def test_the_page_calls_its_times_predicted():
@@ -151,11 +153,50 @@ ptxas info    : Used 59 registers, used 1 barriers, 16 bytes smem
 ptxas info    : Compiling entry function 'plain' for 'sm_90'
     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
 ptxas info    : Used 30 registers, used 1 barriers
+.visible .entry plain(
+	.param .u64 plain_param_0
+)
+.maxntid 128
+{
+	ld.global.v4.f32 	{%f1, %f2, %f3, %f4}, [%rd1];
+	st.shared.f32 	[%r1], %f1;
+	st.global.f32 	[%rd2], %f1;
+	st.global.f32 	[%rd2+4], %f2;
+}
+.visible .entry _ZN7subkern17adam_apply_kernelIfEEvNS_1AE(
+	.param .u64 p
+)
+.maxntid 256, 1, 1
+{
+	ld.global.u16 	%rs1, [%rd1];
+}
 """
 
 
 def test_the_assemblers_report_is_read():
-    found = predict_kernels.resources(REPORT)
+    found = predict_nvcc.kernels(REPORT)
     name = "adam_apply_kernel<float>" if shutil.which("c++filt") else next(iter(found))
-    assert found[name] == {"registers": 59, "shared": 16, "stack": 8, "spills": 16}
-    assert found["plain"] == {"registers": 30, "shared": 0, "stack": 0, "spills": 0}
+    threads, code = found[name]
+    assert (threads, code.registers, code.shared_bytes) == (256, 59, 16)
+    assert (code.stack_bytes, code.spill_bytes) == (8, 16)
+    assert (code.loads, code.stores) == ({2: 1}, {})
+    threads, code = found["plain"]
+    assert (threads, code.registers, code.shared_bytes, code.spill_bytes) == (128, 30, 0, 0)
+    assert (code.loads, code.stores) == ({16: 1}, {4: 2})
+
+
+def test_launches_are_those_of_the_kernels():
+    """A call on the CPU's tensors launches what it would on a GPU, and nothing runs."""
+    A = torch.randn(6, 40, 40)
+    (found,) = launches.record(lambda: subkern.svd_small(A, backend="cuda"))
+    assert found == launches.Launch("svd_small_block_kernel<float>", 6, 128, 0)
+    with pytest.raises(subkern.BackendUnavailableError):
+        launches.record(lambda: subkern.svd_small(A.double(), backend="cuda"))
+
+
+def test_every_budgeted_case_of_our_kernels_is_in_the_table():
+    """Ops whose kernels are planned launches; the others call torch, or Triton, or both."""
+    ops = {name.partition("-")[0] for name in predict_nvcc.calls()}
+    judged = {case.name for case in all_cases(device="cuda") if case.targets and case.op in ops}
+    too_large = {"sst_adamw-llama-1b-r170-fp32"}
+    assert judged - too_large == {name for name in predict_nvcc.calls() if name in judged}

@@ -15,6 +15,7 @@
 #include "subkern/cuda/orthonormalize.h"
 #include "subkern/cuda/packed_adamw.h"
 #include "subkern/cuda/sample_without_replacement.h"
+#include "subkern/cuda/sense_normal.h"
 #include "subkern/cuda/sst_adamw.h"
 #include "subkern/cuda/svd_small.h"
 #include "subkern/cuda/update_mask.h"
@@ -310,6 +311,28 @@ int64_t run_vectors(int64_t n, int64_t m, int offset) {
   return launches;
 }
 
+// N and a solve of rows under a line mask, N alone under a plane one; maps of one image for all.
+int64_t run_sense(bool line, int64_t images, int64_t coils, int64_t h, int64_t w) {
+  const int64_t numbers = images * h * w, rows = images * h;
+  const Buffer maps(coils * h * w * 8), v(numbers * 8), out(numbers * 8), gamma(images * 4);
+  const Buffer weights((line ? 1 : h) * w * 4), dot(rows * 8), rr(rows * 8);
+  const Buffer iterations(rows * 4), status(rows * 4);
+  const Buffer packed(cuda_sense_pack_floats(line, 1, h, w) * 4);
+  cuda_sense_pack(line, 1, h, w, weights.at<float>(), packed.at<float>());
+  const CudaSenseMaps S{line, images, 1, 1, coils, h, w, maps.at<void>(), packed.at<float>()};
+  const Buffer scratch(cuda_sense_workspace(S));
+  int64_t launches = 0;
+  expect(cuda_sense_normal({S, v.at<void>(), gamma.at<float>(), out.at<void>(), dot.at<double>(),
+                            scratch.at<void>()},
+                           {0, nullptr}, &launches));
+  if (!line) return launches;
+  expect(cuda_sense_solve(
+      {S, v.at<void>(), v.at<void>(), gamma.at<float>(), true, 2, out.at<void>(), rr.at<double>(),
+       iterations.at<int32_t>(), status.at<int32_t>()},
+      {0, nullptr}, &launches));
+  return launches;
+}
+
 }  // namespace
 
 int main() {
@@ -319,6 +342,10 @@ int main() {
     for (const int offset : {0, 1}) {
       launches += run_vectors(5, 1, offset) + run_vectors(4100, 130, offset);
     }
+    for (const int64_t w : {2, 12, 90}) {
+      launches += run_sense(true, 2, 3, 5, w) + run_sense(false, 2, 3, 10, w);
+    }
+    launches += run_sense(true, 1, 40, 1, 320);  // more maps than shared memory keeps
     for (const Dtype dtype : {kFloat32, kBFloat16}) {
       for (const int offset : {0, 1, 4}) {
         for (const bool skip : {true, false}) {

@@ -14,6 +14,8 @@ LAUNCHES = 2 * 2 * (6 * 2 + 2 * 2 + 8 * 5 + 5 * 2 + 4 * 3 + 1 + 2 * 2 + 3 + 2 * 
 LAUNCHES += 2 * ((3 + 5) + (2 + 4) + 2 * (1 + 2))
 # The four kernels on groups of vectors, on two lengths at two alignments.
 LAUNCHES += 2 * 4 * 2 * 2
+# A normal operator and a solve of rows, three kernels of a plane; three widths, and many coils.
+LAUNCHES += 2 * (3 * (2 + 3) + 2)
 
 
 def test_driver_is_clean():

@@ -41,7 +41,7 @@ def _quality(row: Record) -> str:
 def _floor(ours: Record, baseline: str) -> str:
     """The verdict on the floor against this baseline: 3x met, 3x NOT MET, or nothing."""
     for verdict in ours["targets"].split("; "):
-        if f"faster than {baseline} " in verdict:
+        if f"faster than {baseline} " in verdict or f"faster than {baseline}, " in verdict:
             bound = verdict.partition("(at least ")[2].partition(")")[0]
             return f"{bound}x {verdict.rpartition(': ')[2]}"
     return ""

@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 
 from subkern.backends.composed.support import cuda_refusal
-from subkern.backends.registry import Implementation, register, select, unless_absent
+from subkern.backends.registry import (
+    Implementation,
+    implementations,
+    register,
+    select,
+    unless_absent,
+)
+from subkern.backends.registry import backend as forced
 from subkern.backends.triton.support import refusal as triton_refusal
 from subkern.backends.watched import is_real, is_watched
 from subkern.reference import cg as reference
@@ -121,17 +128,20 @@ def can_serve(backend: str, *, rhs: Tensor, **_: object) -> str | None:
     return None if backend == "cpu" else cuda_refusal(rhs)
 
 
-def can_serve_start(backend: str, *, r: Tensor, **_: object) -> str | None:
-    """None, or why a call needs another backend."""
-    return can_serve(backend, rhs=r)
+def can_serve_start(backend: str, *, r: Tensor, b: Tensor | None, **_: object) -> str | None:
+    """None, or why a call needs another backend: what its inner product says."""
+    dot = next(found for found in implementations("group_dot") if found.backend == backend)
+    return dot.can_serve(u=r, v=r if b is None else b)
 
 
-def cg_start(r: Tensor, b: Tensor | None, rtol: float, atol: float) -> Tensor:
+def cg_start(backend: str, r: Tensor, b: Tensor | None, rtol: float, atol: float) -> Tensor:
     """See :func:`subkern.reference.cg_step.cg_start`; the inner products are kernels."""
-    return reference_start(r, b, rtol, atol, _dot())
+    with forced(backend):
+        return reference_start(r, b, rtol, atol, _dot())
 
 
 for _name in ("cpu", "cuda", "triton"):
     register("cg", _name, partial(can_serve, _name), composed=True)(cg)
     if _name != "cpu":  # which has a kernel
-        register("cg_start", _name, partial(can_serve_start, _name), composed=True)(cg_start)
+        start = partial(cg_start, _name)
+        register("cg_start", _name, partial(can_serve_start, _name), composed=True)(start)

@@ -140,6 +140,12 @@ def _probe_state(v: Tensor) -> Tensor:
     return state
 
 
+def _probe_cg_start(backend: str) -> list[Tensor]:
+    r, b = _probe_vectors(backend, 2)
+    found = ((None, 0.0, 0.0), (b, 1.0, 0.0))
+    return [ops.cg_step.cg_start(r, *given, backend=backend).cpu() for given in found]
+
+
 def _probe_cg_step_residual(backend: str) -> list[Tensor]:
     r, q = _probe_vectors(backend, 2)
     state, curvature = _probe_state(r), r.new_tensor([50.0, 50.0, -1.0], dtype=torch.float64)
@@ -232,6 +238,7 @@ def _probe_sense_solve(backend: str) -> list[Tensor]:
 PROBES: dict[str, Callable[[str], list[Tensor]]] = {
     "adam": _probe_adam,
     "cg": _probe_cg,
+    "cg_start": _probe_cg_start,
     "cg_step": _probe_cg_step,
     "cg_step_direction": _probe_cg_step_direction,
     "cg_step_residual": _probe_cg_step_residual,

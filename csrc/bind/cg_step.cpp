@@ -1,4 +1,4 @@
-// Bindings of a step of conjugate gradients and of its halves.
+// Bindings of the start and of a step of conjugate gradients, and of its halves.
 #include "subkern/cg_step.h"
 
 #include "bindings.h"
@@ -7,8 +7,31 @@
 namespace subkern {
 namespace {
 
-Counter residual_calls("cg_step_residual"), direction_calls("cg_step_direction"),
-    step_calls("cg_step");
+Counter start_calls("cg_start"), residual_calls("cg_step_residual"),
+    direction_calls("cg_step_direction"), step_calls("cg_step");
+
+std::int64_t cg_start_bytes(std::int64_t groups, std::int64_t n) {
+  Check("cg_start_workspace").elements("groups", groups, "n", n);
+  return cg_start_workspace(groups, n);
+}
+
+void cg_start(Address r, Address b, double rtol, double atol, Address state, std::int64_t groups,
+              std::int64_t n, Address space, std::int64_t workspace_bytes, int threads) {
+  const Check check("cg_start");
+  const bool any = check.elements("groups", groups, "n", n) > 0;
+  check.threads(threads);
+  check.pointer("r", r, any);
+  check.pointer("state", state, groups > 0);
+  check.workspace(space, workspace_bytes, cg_start_workspace(groups, n));
+  const CgStart call{
+      as<const float>(r), as<const float>(b), rtol, atol, as<double>(state), groups, n,
+      as<double>(space)};
+  {
+    py::gil_scoped_release release;
+    sk_cg_start(call, threads);
+  }
+  ++start_calls;
+}
 
 std::int64_t cg_step_bytes(std::int64_t groups, std::int64_t n) {
   Check("cg_step_workspace").elements("groups", groups, "n", n);
@@ -87,6 +110,11 @@ void cg_step(Address x, Address r, Address p, Address q, Address curvature, Addr
 
 void bind_cg_step(py::module_& m) {
   using py::arg;
+  m.def("cg_start_workspace", &cg_start_bytes, arg("groups"), arg("n"),
+        "Bytes of scratch that cg_start needs.");
+  m.def("cg_start", &cg_start, arg("r"), arg("b"), arg("rtol"), arg("atol"), arg("state"),
+        arg("groups"), arg("n"), arg("workspace"), arg("workspace_bytes"), arg("threads"),
+        "The state of groups of float32 residuals before a step; b is 0 where it is not needed.");
   m.def("cg_step_workspace", &cg_step_bytes, py::kw_only(), arg("groups"), arg("n"),
         "Bytes of scratch that cg_step_residual needs.");
   m.def("cg_step_residual", &cg_step_residual, py::kw_only(), arg("r"), arg("q"), arg("curvature"),

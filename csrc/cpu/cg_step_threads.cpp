@@ -1,4 +1,6 @@
-// A step on threads.
+// A start and a step on threads.
+#include <limits>
+
 #include "../cuda/cg_state.h"
 #include "group_blocks.h"
 #include "subkern/cg_step.h"
@@ -6,6 +8,21 @@
 namespace subkern {
 
 static_assert(sizeof(CgState) == kCgColumns * sizeof(double), "a row of the state");
+
+int64_t cg_start_workspace(int64_t groups, int64_t n) {
+  return group_dot_workspace(groups, n) + 2 * groups * static_cast<int64_t>(sizeof(double));
+}
+
+void sk_cg_start(const CgStart& c, int threads) {
+  double *const rr = c.sums, *const bb = c.sums + c.groups, *const sums = bb + c.groups;
+  sk_group_dot({c.r, c.r, c.groups, c.n, rr, sums}, threads);
+  if (c.b != nullptr) sk_group_dot({c.b, c.b, c.groups, c.n, bb, sums}, threads);
+  CgState* const states = reinterpret_cast<CgState*>(c.state);
+  for (int64_t g = 0; g < c.groups; ++g) {
+    states[g] = cg_start(rr[g], (c.b == nullptr ? rr : bb)[g], c.rtol, c.atol,
+                         std::numeric_limits<float>::epsilon());
+  }
+}
 
 int64_t cg_step_workspace(int64_t groups, int64_t n) { return group_dot_workspace(groups, n); }
 

@@ -18,6 +18,23 @@ struct CgStatus {
 
 SK_BOTH inline bool is_finite(double x) { return x - x == 0.0; }
 
+// The state before the first step, of |r|^2, |b|^2 and the rounding of the vectors.
+SK_BOTH inline CgState cg_start(double rr, double bb, double rtol, double atol, double eps) {
+  CgState state{rr, rr, 0.0, 0.0, rr, 0.0, CgStatus::kRunning, 0.0, 0.0, 0.0};
+  double target = 0.0;
+  bool finite = is_finite(rr);
+  if (rtol != 0.0 || atol != 0.0) {
+    target = rtol * rtol * bb;
+    if (target < atol * atol) target = atol * atol;
+    state.floor = eps * eps * bb;
+    state.target = target < state.floor ? 0.0 : target;
+    finite = finite && is_finite(bb);
+  }
+  if (rr <= target) state.status = CgStatus::kConverged;
+  if (!finite) state.status = CgStatus::kNonfinite;
+  return state;
+}
+
 // Whether a step may be taken: only then are its vectors looked at.
 SK_BOTH inline bool cg_moves(const CgState& state, double curvature) {
   return state.status == CgStatus::kRunning && is_finite(curvature) && curvature > 0.0;

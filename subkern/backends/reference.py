@@ -5,7 +5,7 @@ from __future__ import annotations
 from subkern.backends.registry import register
 from subkern.reference.adam import adam_
 from subkern.reference.cg import cg
-from subkern.reference.cg_step import cg_step_, cg_step_direction_, cg_step_residual_
+from subkern.reference.cg_step import cg_start, cg_step_, cg_step_direction_, cg_step_residual_
 from subkern.reference.combine import combine
 from subkern.reference.eigh_small import eigh_small
 from subkern.reference.gram import gram
@@ -33,6 +33,7 @@ def _always(**call: object) -> None:
 
 register("adam", "reference", _always)(adam_)
 register("cg", "reference", _always)(cg)
+register("cg_start", "reference", _always)(cg_start)
 register("cg_step", "reference", _always)(cg_step_)
 register("cg_step_direction", "reference", _always)(cg_step_direction_)
 register("cg_step_residual", "reference", _always)(cg_step_residual_)

@@ -33,6 +33,7 @@ class Implementation:
 
     Attributes:
         composed: made of torch's products and other ops; it may call no kernel of its own.
+        prepare: what makes, of the tensors that calls to come will share, a function of the rest.
     """
 
     op: str
@@ -40,6 +41,7 @@ class Implementation:
     function: Callable[..., Any]
     can_serve: Callable[..., str | None]
     composed: bool = False
+    prepare: Callable[..., Callable[..., Any]] | None = None
 
 
 _table: dict[tuple[str, str], Implementation] = {}
@@ -84,10 +86,7 @@ def backend(name: str) -> Iterator[None]:
 def unless_absent(op: str) -> Iterator[None]:
     """Forget a forced backend that has no kernel for ``op`` at all: the device's order decides."""
     name = _asked_for(None)
-    if name is None or (op, name) in _table:
-        yield
-        return
-    token = _forced.set("")
+    token = _forced.set(name if name is not None and (op, name) in _table else "")
     try:
         yield
     finally:
@@ -95,13 +94,18 @@ def unless_absent(op: str) -> Iterator[None]:
 
 
 def register(
-    op: str, name: str, can_serve: Callable[..., str | None], *, composed: bool = False
+    op: str,
+    name: str,
+    can_serve: Callable[..., str | None],
+    *,
+    composed: bool = False,
+    prepare: Callable[..., Callable[..., Any]] | None = None,
 ) -> Callable:
     """Decorator: register a function as the implementation of ``op`` on backend ``name``."""
     _check_name(name, "register")
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        _table[op, name] = Implementation(op, name, function, can_serve, composed)
+        _table[op, name] = Implementation(op, name, function, can_serve, composed, prepare)
         return function
 
     return decorate
@@ -118,7 +122,8 @@ def _asked_for(explicit: str | None) -> str | None:
         return _check_name(explicit, "backend=")
     if (context := _forced.get()) is not None:
         return context or None
-    if environment := os.environ.get("SUBKERN_BACKEND"):
+    # Asking for a variable that is not set raises and catches: a tenth of a small solve.
+    if "SUBKERN_BACKEND" in os.environ and (environment := os.environ["SUBKERN_BACKEND"]):
         return _check_name(environment, "SUBKERN_BACKEND")
     return None
 

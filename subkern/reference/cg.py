@@ -17,23 +17,38 @@ from subkern.reference.cg_step import (
     ITERATIONS,
     RR,
     STATUS,
+    cg_start,
     cg_step_,
     cg_step_direction_,
     cg_step_residual_,
     precondition_,
     restart_,
-    start,
 )
 from subkern.reference.group_dot import group_dot
+
+WholeStep = Callable[[Tensor, Tensor | None], None]  # H p in any shape, <p, H p> of each group
+
+
+def whole_step(x: Tensor, r: Tensor, p: Tensor, state: Tensor) -> WholeStep:
+    """The steps of a solve whose vectors these are.
+
+    Args:
+        x: (groups, n), real; modified by every step, and so all that follow.
+        r: (groups, n).
+        p: (groups, n).
+        state: (groups, 10) float64.
+    """
+    return lambda q, curvature: cg_step_(x, r, p, as_real(q, len(x)), curvature, state)
 
 
 class Steps(NamedTuple):
     """What an iteration does to vectors (groups, n): kernels with the meaning of the references."""
 
+    start: Callable[[Tensor, Tensor | None, float, float], Tensor] = cg_start
     dot: Callable[[Tensor, Tensor], Tensor] = group_dot
     residual_: Callable[[Tensor, Tensor, Tensor, Tensor], None] = cg_step_residual_
     direction_: Callable[[Tensor, Tensor, Tensor, Tensor], None] = cg_step_direction_
-    whole_: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor], None] = cg_step_
+    whole: Callable[[Tensor, Tensor, Tensor, Tensor], WholeStep] = whole_step
 
 
 class System:
@@ -58,9 +73,9 @@ class System:
         return as_complex(found, v)
 
     def residual(self, x: Tensor | None) -> Tensor:
-        """What is left, b - H x; x None is 0, or the centre where there is one."""
+        """What is left, b - H x, or b itself; x None is 0, or the centre where there is one."""
         if self.centre is None:
-            return self.rhs.clone() if x is None else self.rhs - self(x)
+            return self.rhs if x is None else self.rhs - self(x)
         at = self.centre if x is None else x
         r = self._weigh(self.rhs - self.normal(at))
         return r if x is None else r - (x - self.centre)
@@ -122,10 +137,9 @@ def iterate(
     """
     xs, rs, ps = (as_real(v, groups) for v in (x, r, p))
     needs_norm = rtol or atol
-    rr = steps.dot(rs, rs)
     bs = as_real(system.right_side(), groups) if needs_norm else None
-    bb = rr if bs is None else steps.dot(bs, bs)
-    state = start(rr, bb, rtol, atol, torch.finfo(xs.dtype).eps)
+    state = steps.start(rs, bs, rtol, atol)
+    step = steps.whole(xs, rs, ps, state)
     for k in range(maxiter):
         if check_every and k and k % check_every == 0 and not bool((state[:, STATUS] < 0).any()):
             break
@@ -139,15 +153,15 @@ def iterate(
                 precondition_(steps.dot(rs, zs), state)
             ps.copy_(zs)
         q, curvature = apply(p)
-        qs = as_real(q, groups)
         if precond is None:
-            steps.whole_(xs, rs, ps, qs, curvature, state)
+            step(q, curvature)
             continue
+        qs = as_real(q, groups)
         steps.residual_(rs, qs, steps.dot(ps, qs) if curvature is None else curvature, state)
         zs = as_real(precond(r), groups)
         precondition_(steps.dot(rs, zs), state)
         steps.direction_(xs, ps, zs, state)
-    state[:, STATUS].abs_()  # whoever is still running has done all steps
+    state.select(1, STATUS).abs_()  # whoever is still running has done all steps
     return state
 
 
@@ -173,12 +187,14 @@ def cg(
     like = rhs if centre is None else centre
     begin = x0 if x0 is not None else centre
     x = torch.zeros_like(like) if begin is None else begin.clone()
+    shape = (2, *like.shape)
     if workspace is None:
-        r, p = system.residual(x0), torch.empty_like(like)
+        # One block: freed, it teaches malloc to keep what the operator's temporaries take.
+        pair = like.new_empty(shape)
     else:
-        n = like.numel()
-        r, p = (part.view(like.shape) for part in workspace[: 2 * n].view(2, n))
-        r.copy_(system.residual(x0))
+        pair = workspace[: 2 * like.numel()].view(shape)
+    r, p = pair.unbind()
+    r.copy_(system.residual(x0))
 
     def apply(v: Tensor) -> tuple[Tensor, Tensor | None]:
         found = normal.fused(v, gamma, coupling)
@@ -194,8 +210,9 @@ def cg(
         at = as_real(system.residual(x), groups)
         rr = steps.dot(at, at)
     else:
-        rr = state[:, RR]
-    return x, *by_sample(rr, state[:, ITERATIONS], state[:, STATUS], len(rhs))
+        rr = state.select(1, RR)
+    found = (rr, state.select(1, ITERATIONS), state.select(1, STATUS))
+    return x, *by_sample(*found, len(rhs))
 
 
 def by_sample(

@@ -6,6 +6,8 @@ done keeps its vectors and its numbers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -48,6 +50,26 @@ def start(rr: Tensor, bb: Tensor, rtol: float, atol: float, eps: float) -> Tenso
     status = torch.where(done, float(CONVERGED), float(RUNNING))
     columns[STATUS].copy_(torch.where(finite, status, float(NONFINITE)))
     return state
+
+
+def cg_start(
+    r: Tensor,
+    b: Tensor | None,
+    rtol: float,
+    atol: float,
+    dot: Callable[[Tensor, Tensor], Tensor] = group_dot,
+) -> Tensor:
+    """The state before the first step, of vectors.
+
+    Args:
+        r: (g, n), real, the first residuals.
+        b: (g, n), the right-hand sides; None, which needs no tolerance, for r.
+        rtol: see ``start``.
+        atol: see there.
+        dot: the inner product.
+    """
+    rr = dot(r, r)
+    return start(rr, rr if b is None else dot(b, b), rtol, atol, torch.finfo(r.dtype).eps)
 
 
 def restart_(rr: Tensor, state: Tensor) -> None:

@@ -49,7 +49,7 @@ def sense_solve(
     system = cg.System(_Lines(maps, weights), rhs, gamma, start if prox else None)
     groups = rhs.shape[0] * rhs.shape[1]
     x = torch.zeros_like(rhs) if start is None else start.clone()
-    r = system.residual(None if prox else start)
+    r = system.residual(None if prox else start).clone()
 
     def apply(p: Tensor) -> tuple[Tensor, Tensor]:
         q, curvature = sense_normal(p, maps, weights, gamma)

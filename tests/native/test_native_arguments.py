@@ -166,6 +166,7 @@ def test_call_counts():
         "lowrank_project",
         "lowrank_update",
         "adam",
+        "cg_start",
         "cg_step",
         "cg_step_direction",
         "cg_step_residual",

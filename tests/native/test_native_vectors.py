@@ -7,6 +7,7 @@ from subkern import _C
 
 ADDRESSES = {
     "group_dot": ("u", "v", "dot", "workspace"),
+    "cg_start": ("r", "state", "workspace"),
     "cg_step_residual": ("r", "q", "curvature", "state", "workspace"),
     "cg_step_direction": ("x", "p", "z", "state"),
     "cg_step": ("x", "r", "p", "q", "state", "workspace"),
@@ -19,6 +20,7 @@ for _op in ADDRESSES:
     BAD.append((_op, {"threads": 0}, "threads must be at least 1"))
 BAD += [
     ("group_dot", {"workspace_bytes": 15}, "workspace_bytes must be at least 16"),
+    ("cg_start", {"workspace_bytes": 47}, "workspace_bytes must be at least 48"),
     ("cg_step_residual", {"workspace_bytes": 15}, "workspace_bytes must be at least 16"),
     ("cg_step", {"workspace_bytes": 31}, "workspace_bytes must be at least 32"),
     ("combine", {"m": -1}, "m must be zero or more"),

@@ -7,7 +7,8 @@ import torch
 from sktest.vectors import assert_independent, assert_same_bits, vectors
 
 import subkern
-from subkern.ops.cg_step import cg_step_, cg_step_direction_, cg_step_residual_
+from subkern.backends.cpu.cg_step import prepare
+from subkern.ops.cg_step import cg_start, cg_step_, cg_step_direction_, cg_step_residual_
 from subkern.ops.group_dot import group_dot
 from subkern.reference.cg_step import STATUS, start
 
@@ -57,6 +58,34 @@ def test_refusals(backend):
         call = dict(x=x, r=r, p=p, q=q, curvature=None, state=state) | change
         with pytest.raises(subkern.BackendUnavailableError):
             cg_step_(*call.values(), backend=backend)
+
+
+@pytest.mark.parametrize("tolerance", [(0.0, 0.0), (0.9, 0.0), (0.0, 3.0), (1e-9, 0.0), (2.0, 9.0)])
+def test_start(backend, tolerance):
+    """A state is that of the inner products."""
+    r, b = vectors(2, 6, 1009, backend)
+    r[1], b[2], b[3] = 0.0, 0.0, 0.0
+    r[3], r[4, 0], b[5, 0] = 0.0, math.nan, math.inf
+    rr, bb = (group_dot(v, v, backend=backend) for v in (r, b))
+    found = cg_start(r, b if any(tolerance) else None, *tolerance, backend=backend)
+    assert_same_bits("state", (found,), (start(rr, bb, *tolerance, 2.0**-23),))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [dict(q=slice(8)), dict(q=torch.float64), dict(curvature=torch.float32), dict(p=slice(8))],
+    ids=str,
+)
+def test_what_is_not_memory_is_not_read(change):
+    """Steps that are prepared look at every tensor before they take its address."""
+    x, r, p, q, state = make(9, "cpu")
+    given = dict(q=q, p=p, curvature=torch.ones(5, dtype=torch.float64))
+    for name, how in change.items():
+        given[name] = given[name][:, how] if isinstance(how, slice) else given[name].to(how)
+    before = [t.clone() for t in (x, r, state)]
+    with pytest.raises(ValueError, match=f"cg_step: {next(iter(change))} must be"):
+        prepare(x, r, given["p"], state)(given["q"], given["curvature"])
+    assert_same_bits("kept", (x, r, state), before)
 
 
 def test_what_is_written_must_lie_apart(backend):

@@ -46,6 +46,8 @@ CALLS = {
         [group_vectors(1, d)[0], torch.stack(group_vectors(2, d), 1), ones(3, 2, device=d)],
         {},
     ),
+    "cg_start": lambda d: ([*group_vectors(2, d), 0.5, 0.0], {}),
+    "cg_start alone": lambda d: ([*group_vectors(1, d), None, 0.0, 0.0], {}),
     "cg_step_residual_": lambda d: (
         [*group_vectors(2, d), ones(3, device=d), running(3, d)],
         {},

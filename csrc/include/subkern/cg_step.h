@@ -1,4 +1,4 @@
-// A step of conjugate gradients on every group of a batch, whole or by its halves. A group's row of
+// A start and steps of conjugate gradients on every group of a batch. A group's row of
 // `state` has the columns of subkern/reference/cg_step.py; its vectors are left alone once it is
 // done.
 #pragma once
@@ -8,6 +8,16 @@
 namespace subkern {
 
 constexpr int kCgColumns = 10;  // of the state
+
+// The state before the first step.
+struct CgStart {
+  const float* r;  // groups x n
+  const float* b;  // groups x n, or nullptr: r
+  double rtol, atol;
+  double* state;  // groups x kCgColumns
+  int64_t groups, n;
+  double* sums;  // cg_start_workspace() bytes
+};
 
 // r <- r - alpha q; then the state after the step.
 struct CgResidual {
@@ -37,6 +47,8 @@ struct CgStep {
   double* sums;  // cg_step_workspace() bytes, and 8 for each group
 };
 
+int64_t cg_start_workspace(int64_t groups, int64_t n);
+void sk_cg_start(const CgStart& call, int threads);
 int64_t cg_step_workspace(int64_t groups, int64_t n);
 void sk_cg_step_residual(const CgResidual& call, int threads);
 void sk_cg_step_direction(const CgDirection& call, int threads);

@@ -5,7 +5,7 @@ The iteration is the reference's; a backend puts its kernels in the place of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,19 @@ import torch
 from torch import Tensor
 
 from subkern.backends.composed.support import cuda_refusal
-from subkern.backends.registry import register, select, unless_absent
+from subkern.backends.registry import (
+    Implementation,
+    implementations,
+    register,
+    select,
+    unless_absent,
+)
+from subkern.backends.registry import backend as forced
 from subkern.backends.triton.support import refusal as triton_refusal
 from subkern.backends.watched import is_real, is_watched
 from subkern.reference import cg as reference
-from subkern.reference.cg import Steps, System, as_real, by_sample
+from subkern.reference.cg import Steps, System, WholeStep, as_real, by_sample
+from subkern.reference.cg_step import cg_start as reference_start
 
 SERVED = (torch.float32, torch.complex64)
 
@@ -27,33 +35,48 @@ class _Step:
 
     A forced backend that has no such kernel is passed over. Where a compiler or a dispatch mode
     looks on, calls are calls of the op.
+
+    Attributes:
+        found: what serves the calls; None before the first, and where somebody looks on.
     """
 
     def __init__(self, op: str, overload: str, names: Sequence[str]):
         self._op, self._overload, self._names = op, overload, names
-        self._function: Callable[..., Any] | None = None
+        self.found: Implementation | None = None
 
-    def __call__(self, *tensors: Tensor | None) -> Any:
-        if self._function is not None:
-            return self._function(*tensors)
-        first = tensors[0]
-        assert first is not None
+    def __call__(self, *given: Any) -> Any:
+        if self.found is not None:
+            return self.found.function(*given)
+        first = given[0]
         with unless_absent(self._op):
             if is_watched() or not is_real(first):
-                return getattr(torch.ops.subkern, self._overload).default(*tensors, backend="")
-            call = dict(zip(self._names, tensors, strict=True))
-            self._function = select(self._op, first.device.type, call).function
-        return self._function(*tensors)
+                return getattr(torch.ops.subkern, self._overload).default(*given, backend="")
+            call = dict(zip(self._names, given, strict=True))
+            self.found = select(self._op, first.device.type, call)
+        return self.found.function(*given)
+
+
+def _dot() -> _Step:
+    return _Step("group_dot", "group_dot", ("u", "v"))
 
 
 def _steps() -> Steps:
     """The vector steps of one solve."""
-    whole = ("x", "r", "p", "q", "curvature", "state")
+    start = _Step("cg_start", "cg_start", ("r", "b", "rtol", "atol"))
+    step = _Step("cg_step", "cg_step_", ("x", "r", "p", "q", "curvature", "state"))
+
+    def whole(x: Tensor, r: Tensor, p: Tensor, state: Tensor) -> WholeStep:
+        """Of what made the state, where it also makes steps."""
+        if start.found is not None and start.found.prepare is not None:
+            return start.found.prepare(x, r, p, state)
+        return lambda q, curvature: step(x, r, p, as_real(q, len(x)), curvature, state)
+
     return Steps(
-        _Step("group_dot", "group_dot", ("u", "v")),
+        start,
+        _dot(),
         _Step("cg_step_residual", "cg_step_residual_", ("r", "q", "curvature", "state")),
         _Step("cg_step_direction", "cg_step_direction_", ("x", "p", "z", "state")),
-        _Step("cg_step", "cg_step_", whole),
+        whole,
     )
 
 
@@ -105,5 +128,20 @@ def can_serve(backend: str, *, rhs: Tensor, **_: object) -> str | None:
     return None if backend == "cpu" else cuda_refusal(rhs)
 
 
+def can_serve_start(backend: str, *, r: Tensor, b: Tensor | None, **_: object) -> str | None:
+    """None, or why a call needs another backend: what its inner product says."""
+    dot = next(found for found in implementations("group_dot") if found.backend == backend)
+    return dot.can_serve(u=r, v=r if b is None else b)
+
+
+def cg_start(backend: str, r: Tensor, b: Tensor | None, rtol: float, atol: float) -> Tensor:
+    """See :func:`subkern.reference.cg_step.cg_start`; the inner products are kernels."""
+    with forced(backend):
+        return reference_start(r, b, rtol, atol, _dot())
+
+
 for _name in ("cpu", "cuda", "triton"):
     register("cg", _name, partial(can_serve, _name), composed=True)(cg)
+    if _name != "cpu":  # which has a kernel
+        start = partial(cg_start, _name)
+        register("cg_start", _name, partial(can_serve_start, _name), composed=True)(start)

@@ -58,7 +58,7 @@ def record(call: Callable[[], object]) -> list[Launch]:
 
     with (
         mock.patch.object(rawmodule, "_launch", note),
-        mock.patch.object(rawmodule, "_most_shared", lambda device: MOST_SHARED),
+        mock.patch.object(rawmodule, "_most_shared", return_value=MOST_SHARED),
         native.replace("_CUDA", _Recorder()),
     ):
         call()

@@ -322,14 +322,14 @@ int64_t run_sense(bool line, int64_t images, int64_t coils, int64_t h, int64_t w
   const CudaSenseMaps S{line, images, 1, 1, coils, h, w, maps.at<void>(), packed.at<float>()};
   const Buffer scratch(cuda_sense_workspace(S));
   int64_t launches = 0;
-  expect(cuda_sense_normal({S, v.at<void>(), gamma.at<float>(), out.at<void>(), dot.at<double>(),
-                            scratch.at<void>()},
-                           {0, nullptr}, &launches));
-  if (!line) return launches;
-  expect(cuda_sense_solve(
-      {S, v.at<void>(), v.at<void>(), gamma.at<float>(), true, 2, out.at<void>(), rr.at<double>(),
-       iterations.at<int32_t>(), status.at<int32_t>()},
+  expect(cuda_sense_normal(
+      {S, v.at<void>(), gamma.at<float>(), out.at<void>(), dot.at<double>(), scratch.at<void>()},
       {0, nullptr}, &launches));
+  if (!line) return launches;
+  expect(
+      cuda_sense_solve({S, v.at<void>(), v.at<void>(), gamma.at<float>(), true, 2, out.at<void>(),
+                        rr.at<double>(), iterations.at<int32_t>(), status.at<int32_t>()},
+                       {0, nullptr}, &launches));
   return launches;
 }
 

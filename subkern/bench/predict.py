@@ -20,9 +20,9 @@ import torch
 
 from subkern.bench import gram, lowrank_adam, lowrank_adam_gpu, pages, predict_kernels, predict_nvcc
 from subkern.bench.cases import all_cases
+from subkern.bench.h100 import COPY_BYTES_S, RATES, SMS, floor_s
 from subkern.bench.lowrank_adam import RULES
 from subkern.bench.registry import DTYPES, Case
-from subkern.bench.h100 import COPY_BYTES_S, RATES, SMS, floor_s
 from subkern.bench.targets import Budget
 from subkern.triton_kernels.configs import CACHE_RATE, symmetric_tile
 

@@ -25,8 +25,8 @@ KERNEL_COLUMNS = (
     "blocks per SM", "warps of 64", "loads", "stores",
 )  # fmt: skip
 LAUNCH_COLUMNS = (
-    "call", "floor, ms (predicted)", "kernel", "launches", "blocks", "threads", "shared, KB", "blocks per SM",
-    "warps of 64", "limited by", "waves",
+    "call", "floor, ms (predicted)", "kernel", "launches", "blocks", "threads", "shared, KB",
+    "blocks per SM", "warps of 64", "limited by", "waves",
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from subkern.bench import gram, lowrank_adam, lowrank_adam_gpu, pages, predict_kernels, predict_nvcc
+from subkern.bench import gram, lowrank_adam, lowrank_adam_gpu, pages, predict_nvcc, predict_triton
 from subkern.bench.cases import all_cases
 from subkern.bench.h100 import COPY_BYTES_S, RATES, SMS, floor_s
 from subkern.bench.lowrank_adam import RULES
@@ -242,7 +242,7 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "stages": stage_table,
     "linalg": linalg_table,
     "gram": gram_table,
-    "triton": predict_kernels.triton_table,
+    "triton": predict_triton.triton_table,
     "nvcc": predict_nvcc.kernel_table,
     "launches": predict_nvcc.launch_table,
 }
@@ -270,7 +270,7 @@ def main(argv: Sequence[str]) -> int:
     for name, build in SECTIONS.items():
         try:
             lines = build()
-        except predict_kernels.MissingCompilerError as error:
+        except predict_triton.MissingCompilerError as error:
             print(f"{name}: left as it is: {error}", file=sys.stderr)
             continue
         if options.write:

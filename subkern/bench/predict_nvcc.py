@@ -17,7 +17,7 @@ from subkern.bench.cases import all_cases
 from subkern.bench.h100 import SMS, floor_s
 from subkern.bench.launches import Launch, record
 from subkern.bench.machine_code import SM_WARPS, MachineCode, accesses, limits
-from subkern.bench.predict_kernels import CAPABILITY, MissingCompilerError, widths
+from subkern.bench.predict_triton import CAPABILITY, MissingCompilerError, widths
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL_COLUMNS = (

@@ -10,7 +10,7 @@ import torch
 from sktest import assembler
 
 import subkern
-from subkern.bench import launches, predict, predict_kernels, predict_nvcc
+from subkern.bench import launches, predict, predict_nvcc, predict_triton
 from subkern.bench.cases import all_cases
 from subkern.bench.lowrank_adam import step_bytes
 
@@ -36,7 +36,7 @@ def test_the_triton_table_is_what_the_compiler_says():
     if (known := _written_by("triton")) != f"Triton {triton.__version__}":
         pytest.skip(f"the page was written by {known}, here is Triton {triton.__version__}")
     assert predict.section_of(PAGE.read_text(), "triton") == "\n".join(
-        predict_kernels.triton_table()
+        predict_triton.triton_table()
     ), "python -m subkern.bench.predict --write"
 
 
@@ -130,7 +130,7 @@ def test_budgets_are_called_goals_and_times_predicted():
 
 def test_write_then_check(tmp_path, monkeypatch, capsys):
     def missing():
-        raise predict_kernels.MissingCompilerError("made-up reason")
+        raise predict_triton.MissingCompilerError("made-up reason")
 
     monkeypatch.setattr(predict, "SECTIONS", {"floors": lambda: ["a", "b"], "triton": missing})
     page = tmp_path / "page.md"

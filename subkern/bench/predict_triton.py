@@ -12,7 +12,7 @@ CAPABILITY = 90
 SHAPES, RANK = ((4096, 11008), (2048, 5464), (2048, 5461)), 256
 TRITON_COLUMNS = (
     "kernel", "call", "warps", "registers", "shared, KB", "spills, B", "blocks per SM",
-    "wgmma", "mma.sync", "async copies", "loads", "stores",
+    "warps of 64", "wgmma", "mma.sync", "async copies", "loads", "stores",
 )  # fmt: skip
 
 
@@ -50,6 +50,20 @@ def _gram_call(m: int, n: int, dtype: torch.dtype) -> None:
     gram(torch.empty(m, n, dtype=dtype), side="left", backend="triton")
 
 
+def _vectors_call(groups: int, n: int) -> None:
+    from subkern.ops.cg_step import cg_step_direction_, cg_step_residual_
+    from subkern.ops.combine import combine
+    from subkern.ops.group_dot import group_dot
+
+    x, r, p, q = (torch.empty(groups, n) for _ in range(4))
+    state, curvature = (torch.empty(groups, *k, dtype=torch.float64) for k in ((10,), ()))
+    group_dot(p, q, backend="triton")
+    cg_step_residual_(r, q, curvature, state, backend="triton")
+    cg_step_direction_(x, p, r, state, backend="triton")
+    basis = torch.empty(groups, 5, n), torch.empty(groups, 5, dtype=torch.float64)
+    combine(x, *basis, backend="triton")
+
+
 def triton_table() -> list[str]:
     """Every Triton kernel as the steps of the cases launch it."""
     try:
@@ -76,15 +90,17 @@ def triton_table() -> list[str]:
         calls[f"gram left {m}x{n}"] = partial(_gram_call, m, n, torch.bfloat16)
     m, n = SHAPES[0]
     calls[f"gram left {m}x{n} fp32"] = partial(_gram_call, m, n, torch.float32)
+    calls["vectors 8x65536 fp32"] = partial(_vectors_call, 8, 65536)
     labels, jobs = [], []
     for label, call in calls.items():
         found = record(call)
         labels += [label] * len(found)
         jobs += found
     for label, job, code in zip(labels, jobs, compile_jobs(jobs, CAPABILITY), strict=True):
+        blocks = code.occupancy(job.warps)
         cells = [
             f"`{job.name}`", label, job.warps, code.registers, f"{code.shared_bytes / 1024:.0f}",
-            code.spill_bytes, code.occupancy(job.warps), code.warpgroup_mma, code.warp_mma,
+            code.spill_bytes, blocks, blocks * job.warps, code.warpgroup_mma, code.warp_mma,
             widths(code.copies) or "-", widths(code.loads) or "-", widths(code.stores) or "-",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")

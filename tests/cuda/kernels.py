@@ -102,7 +102,7 @@ KERNELS = {
     "sense_gather_kernel": Kernel(*("sense_normal.cuh", ("",), 256, 64, 0), _SENSE, 1024),
     "sense_solve_kernel": Kernel(
         *("sense_solve.cuh", ("true", "false"), 256, 80, 0),
-        "ops/test_sense_normal.py::test_solves",
+        "ops/test_sense_solve.py::test_solves",
     ),
     "sst_adamw_kernel": Kernel(
         *("sst_adamw.cuh", _BOTH_WIDTHS, 256, 64, 3 << 10),

@@ -88,6 +88,15 @@ def test_what_is_not_memory_is_not_read(change):
     assert_same_bits("kept", (x, r, state), before)
 
 
+def test_memory_that_was_taken_away_is_not_written():
+    """An operator may reach what is behind its argument: steps do not trust an old address."""
+    x, r, p, q, state = make(9, "cpu")
+    step = prepare(x, r, p, state)
+    p.untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError, match="p and r must stay where they were"):
+        step(q, None)
+
+
 def test_what_is_written_must_lie_apart(backend):
     x, r, p, _, state = make(9, backend)
     with pytest.raises(ValueError, match="must not share memory"):

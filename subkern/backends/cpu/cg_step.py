@@ -107,6 +107,8 @@ def prepare(
         if curvature is not None:
             _check_memory(curvature, "curvature", SCALARS, 8 * groups)
             at_curvature = curvature.data_ptr()
+        if (p.data_ptr(), r.data_ptr()) != (at_p, at_r):  # memory that operators can reach
+            raise RuntimeError("cg_step: p and r must stay where they were, got other memory")
         at_q, threads = q.data_ptr(), torch.get_num_threads()
         kernels.cg_step(
             *(at_x, at_r, at_p, at_q, at_curvature, at_state, groups, n, at_room, room, threads)

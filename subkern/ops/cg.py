@@ -127,7 +127,7 @@ def _within(
     return lambda r: normal.enter(layout.read(called(precond, layout.write(normal.leave(r)))))
 
 
-@torch._disable_dynamo
+@torch._disable_dynamo  # the operator is anybody's: compiled code is cut at a solve
 @accepts_arrays
 def cg(
     op: LinearOperator | Callable[[Tensor], Tensor],

@@ -144,13 +144,13 @@ def setup(shape: tuple[int, int], density: float, dtype: str, where: str, quick:
     backend, why = linalg.serving(lambda backend: Ours(small, backend)(), where)
     kinds: dict[str, Callable[[], Ours | Masked | Restored]] = {
         "subkern": partial(Ours, problem, backend),
-        "own-counts": partial(Ours, problem, backend, own=True),
+        "subkern-own-counts": partial(Ours, problem, backend, own=True),
         "masked": partial(Masked, problem),
         "restored": partial(Restored, problem),
     }
 
     def variant(name: str, kind: str, **more: Any) -> Variant:
-        ours = kind in ("subkern", "own-counts")
+        ours = kind in ("subkern", "subkern-own-counts")
         return linalg.competitor(
             name, kinds[kind](), partial(errors, problem), held=ours, capturable=ours,
             backend=backend if ours else "torch", note=why if ours else "", **more,

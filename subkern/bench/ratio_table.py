@@ -1,18 +1,9 @@
-"""The README's tables of ops against baselines, from the benchmark's CSV file.
+"""Tables of every case against every baseline, from the rows of a benchmark's CSV file."""
 
-python -m subkern.bench.ratio_table FILE.csv [--write README.md] [--section linalg]
-"""
-
-import argparse
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
-from subkern.bench import pages
-from subkern.bench.report import read_csv
 from subkern.bench.targets import count
 
-SECTIONS = ("linalg", "steps", "krylov")  # of the page, as bench: linalg
 Record = Mapping[str, str]
 # One call of ours, and as many iterations as capture what torch.svd_lowrank does.
 OURS, SECOND = ("subkern", "subkern-matched"), "subkern-2"
@@ -54,14 +45,28 @@ def _label(row: Record) -> str:
     return f"{name}, iterations {many}" if many else name
 
 
-def lines_of(records: Iterable[Record]) -> list[str]:
-    """A line per case and baseline, in the order of the file."""
+def cases_of(records: Iterable[Record]) -> dict[str, dict[str, Record]]:
+    """The timed steps of every case, by variant, in the order of the file."""
     cases: dict[str, dict[str, Record]] = {}
     for row in records:
         if row["status"] == "ok" and row["kind"] == "step":
             cases.setdefault(row["case"], {})[row["variant"]] = row
+    return cases
+
+
+def baselines(rows: Mapping[str, Record]) -> dict[str, Record]:
+    """What ours is compared with, on as many threads."""
+    return {
+        name: row
+        for name, row in rows.items()
+        if not name.startswith(OURS[0]) and not name.endswith("-2")
+    }
+
+
+def lines_of(records: Iterable[Record]) -> list[str]:
+    """A line per case and baseline, in the order of the file."""
     lines = [f"| {' | '.join(HEADER)} |", f"|{'---|' * len(HEADER)}"]
-    for rows in cases.values():
+    for rows in cases_of(records).values():
         for ours in (rows[name] for name in OURS if name in rows):
             lines += _against(ours, rows)
     return lines
@@ -73,9 +78,7 @@ def _against(ours: Record, rows: Mapping[str, Record]) -> list[str]:
     if ours["variant"] == OURS[0] and (twice := rows.get(SECOND)):
         second = f"{mine / float(twice['median_ms']):.2f}x"
     lines = []
-    for name, row in rows.items():
-        if name.startswith("subkern") or name.endswith("-2"):
-            continue
+    for name, row in baselines(rows).items():
         theirs = float(row["median_ms"])
         cells = [
             _label(ours), f"{mine:.3g}", _quality(ours), name, f"{theirs:.3g}", _quality(row),
@@ -97,29 +100,3 @@ def summary(records: Sequence[Record]) -> str:
         f"{100 * max(shares, default=0.0):.0f}% of the machine during a case. "
         f"Targets: {totals['met']} met, {totals['missed']} missed."
     )
-
-
-def main(argv: Sequence[str]) -> int:
-    """Print the table, or write it into a page."""
-    parser = argparse.ArgumentParser(
-        prog="python -m subkern.bench.ratio_table", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("csv", type=Path)
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="page with the table's section")
-    parser.add_argument("--section", choices=SECTIONS, default=SECTIONS[0], help="%(default)s")
-    options = parser.parse_args(argv)
-    try:
-        records = read_csv(options.csv)
-        lines = [*lines_of(records), "", summary(records)]
-        if options.write:
-            page = options.write.read_text()
-            options.write.write_text(pages.replaced(page, f"bench: {options.section}", lines))
-    except (OSError, ValueError, IndexError) as error:
-        print(f"ratio_table: {error}", file=sys.stderr)
-        return 1
-    print("\n".join(lines))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

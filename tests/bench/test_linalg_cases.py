@@ -281,25 +281,3 @@ def test_the_readme_table_has_a_line_for_the_iterations_that_match():
     assert "3x" not in one
     assert "| 3x NOT MET |" in more
     assert "energy 0." in one
-
-
-def test_the_table_is_written_between_its_markers(tmp_path, capsys):
-    from subkern.bench.report import write_csv
-
-    (case,) = orthonormalize.gpu_cases("cpu", [(3, 20, 4, 1.0)])
-    found, machine = _rows(case)
-    write_csv(tmp_path / "a.csv", list(found.values()), machine)
-    page = tmp_path / "page.md"
-    page.write_text("x\n<!-- bench: linalg -->\nold\n<!-- end -->\ny\n")
-    assert ratio_table.main([str(tmp_path / "a.csv"), "--write", str(page)]) == 0
-    text = page.read_text()
-    assert "old" not in text
-    assert "`orthonormalize` 20x4 b3 fp32" in text
-    assert text.endswith("<!-- end -->\ny\n")
-    page.write_text("<!-- bench: steps -->\n<!-- end -->\n")
-    write = ["--section", "steps", "--write", str(page)]
-    assert ratio_table.main([str(tmp_path / "a.csv"), *write]) == 0
-    assert "`orthonormalize` 20x4 b3 fp32" in page.read_text()
-    page.write_text("no markers")
-    assert ratio_table.main([str(tmp_path / "a.csv"), "--write", str(page)]) == 1
-    assert "must have a section" in capsys.readouterr().err

@@ -11,7 +11,7 @@ SETUPS = {
     "update_mask": lambda dtype: update_mask.setup(5001, 0.2, 0.1, dtype, "cpu", True),
     "packed_adamw": lambda dtype: packed_adamw.setup((31, 37), 0.2, dtype, "cpu", True),
 }
-OURS = {"subkern", "subkern-2", "own-counts", "own-counts-2"}
+OURS = {"subkern", "subkern-2", "subkern-own-counts", "subkern-own-counts-2"}
 
 
 def targets(name):

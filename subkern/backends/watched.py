@@ -9,9 +9,18 @@ DEVICES = ("cpu", "cuda")
 PLAIN = (Tensor, torch.nn.Parameter)  # types that torch does not intercept
 
 
+def is_traced() -> bool:
+    """Whether a compiler, a dispatch mode or a transform such as vmap stands between."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )
+
+
 def is_watched() -> bool:
-    """Whether a compiler or a dispatch mode wants to see what torch is asked for."""
-    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    """Whether somebody wants to see what torch is asked for: one of those, or a profiler."""
+    return is_traced() or torch.autograd._profiler_enabled()
 
 
 def is_real(t: Tensor) -> bool:

@@ -19,10 +19,13 @@ from subkern.ops._checks import check_memory
 
 
 def define_op(name: str, schema: str, fake: Callable[..., object]) -> Callable[..., Any]:
-    """Define the functional op ``subkern::<name>``; returns its overload.
+    """Define the functional op ``subkern::<name>``; returns its call.
 
-    The op returns new tensors that share no memory with its arguments. The first argument is the
-    tensor whose device decides; the last is ``str backend``; the empty string picks automatically.
+    The op returns new tensors that share no memory with its arguments and carry no gradient. The
+    first argument is the tensor whose device decides; the last is ``str backend``; the empty
+    string picks automatically. The call takes the overload's arguments, tensors by position, and
+    goes through torch's dispatcher only where somebody wants to see it, a tensor has no memory
+    (meta, fake) or autograd would watch: boxing arguments takes longer than a small kernel.
 
     Args:
         name: the op's stem.
@@ -41,7 +44,15 @@ def define_op(name: str, schema: str, fake: Callable[..., object]) -> Callable[.
 
     torch.library.impl(qualified, DEVICES)(implementation)
     torch.library.register_fake(qualified)(fake)
-    return getattr(torch.ops.subkern, name).default
+    overload = getattr(torch.ops.subkern, name).default
+
+    def call(*tensors: Any, **options: object) -> Any:
+        direct = not is_watched() and all(
+            is_real(t) and not t.requires_grad for each in tensors for t in _items(each)
+        )
+        return (implementation if direct else overload)(*tensors, **options)
+
+    return call
 
 
 def define_inplace_op(name: str, schema: str, written: Sequence[str]) -> Callable[..., None]:
@@ -84,7 +95,8 @@ def define_inplace_op(name: str, schema: str, written: Sequence[str]) -> Callabl
 
 
 def _items(value: Any) -> Sequence[Tensor]:
-    return (value,) if isinstance(value, Tensor) else value
+    """The tensors of an argument: one, a list of them, or none."""
+    return (value,) if isinstance(value, Tensor) else value or ()
 
 
 def scalar_tensor(value: float | Tensor) -> Tensor:

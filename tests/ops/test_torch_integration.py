@@ -193,3 +193,24 @@ def test_meta_tensors_pass_without_arithmetic():
     lists[2] = [torch.zeros(6, 7, device="meta")] * 2
     with pytest.raises(ValueError, match="rank"):
         lowrank_adam_(*lists, lr=0.1, rule="fira")
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+def test_vmap_maps_over_an_op():
+    """By torch's fallback: wrapped tensors have no memory that a kernel could be handed."""
+    A = torch.rand(3, 2, 6, 4)
+    _, want, _ = subkern.svd_small(A)
+    torch.testing.assert_close(torch.vmap(lambda a: subkern.svd_small(a)[1])(A), want)
+
+
+def test_results_carry_no_gradient():
+    A = torch.rand(6, 4, requires_grad=True)
+    assert not any(t.requires_grad for t in subkern.svd_small(A))
+    torch.testing.assert_close(subkern.svd_small(A)[1], subkern.svd_small(A.detach())[1])
+
+
+def test_a_profiler_sees_ops():
+    A = torch.rand(6, 4)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        subkern.svd_small(A)
+    assert "subkern::svd_small" in {event.key for event in seen.key_averages()}

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from subkern.bench.targets import count
 
 Record = Mapping[str, str]
-# One call of ours, and as many iterations as capture what torch.svd_lowrank does.
-OURS, SECOND = ("subkern", "subkern-matched"), "subkern-2"
+# One call of ours, as many iterations as capture what torch.svd_lowrank does, and compiled.
+OURS, SECOND = ("subkern", "subkern-matched", "subkern-compiled"), "subkern-2"
 HEADER = (
     "case",
     "ours, ms",
@@ -31,7 +31,7 @@ def _quality(row: Record) -> str:
 
 def _floor(ours: Record, baseline: str) -> str:
     """The verdict on the floor against this baseline: 3x met, 3x NOT MET, or nothing."""
-    for verdict in ours["targets"].split("; "):
+    for verdict in filter(None, ours["targets"].split("; ")):
         if f"faster than {baseline} " in verdict or f"faster than {baseline}, " in verdict:
             bound = verdict.partition("(at least ")[2].partition(")")[0]
             return f"{bound}x {verdict.rpartition(': ')[2]}"
@@ -39,10 +39,11 @@ def _floor(ours: Record, baseline: str) -> str:
 
 
 def _label(row: Record) -> str:
-    """The case's name; with the iterations of the row that took more than one call's."""
+    """The case's name; with what sets the row apart from one call of ours."""
     name = row["case"].replace(f"{row['op']}-", f"`{row['op']}` ").replace("-", " ")
     many = row["note"].partition(": ")[2] if row["variant"] == OURS[1] else ""
-    return f"{name}, iterations {many}" if many else name
+    compiled = "compiled" * (row["variant"] == OURS[2])
+    return ", ".join(filter(None, (name, many and f"iterations {many}", compiled)))
 
 
 def cases_of(records: Iterable[Record]) -> dict[str, dict[str, Record]]:
@@ -76,7 +77,8 @@ def _against(ours: Record, rows: Mapping[str, Record]) -> list[str]:
     """A line per baseline."""
     mine, second = float(ours["median_ms"]), ""
     if ours["variant"] == OURS[0] and (twice := rows.get(SECOND)):
-        second = f"{mine / float(twice['median_ms']):.2f}x"
+        ratio = f"{mine / float(twice['median_ms']):.2f}x"
+        second = ", ".join(filter(None, (ratio, _floor(twice, OURS[0]))))
     lines = []
     for name, row in baselines(rows).items():
         theirs = float(row["median_ms"])

@@ -68,12 +68,16 @@ def spectral(name: str, layer: nn.Linear) -> bool:
     return not name.endswith("lm_head")
 
 
-def ours(model: nn.Module, loss: Loss, rank: int) -> tuple[Callable[[], None], Any]:
+def ours(
+    model: nn.Module, loss: Loss, rank: int, compiled: bool = False
+) -> tuple[Callable[[], None], Any]:
     """The step by SSTLinear and SSTAdamW; draws and decompositions fall outside."""
     from subkern.nn import convert_to_sst, sst_layers
     from subkern.optim import SSTAdamW
 
     model = convert_to_sst(model, spectral, rank)
+    if compiled:
+        model.compile()
     options: dict[str, Any] = dict(betas=(sst_adamw.BETA1, sst_adamw.BETA2), eps=sst_adamw.EPS)
     options |= dict(weight_decay=sst_adamw.DECAY, warmup_steps=sst_adamw.WARMUP)
     optimizer = SSTAdamW(model, lr=sst_adamw.LR, iteration_steps=10**9, **options)
@@ -164,7 +168,7 @@ def verify(
 
 
 def setup(make: Callable[[], tuple[nn.Module, Loss]], rank: int, quick: bool) -> Setup:
-    """Ours, the published rules eagerly, and those with model and rules compiled."""
+    """Ours, the published rules, and both with the model (there the rules, too) compiled."""
     try:
         model, loss = make()
     except ImportError as error:
@@ -176,13 +180,13 @@ def setup(make: Callable[[], tuple[nn.Module, Loss]], rank: int, quick: bool) ->
     step()
     truth = [p for x in exact for p in x.results()]
 
-    def fused() -> Variant:
-        step, mine = ours(copy.deepcopy(model), loss, rank)
+    def fused(name: str, compiled: bool = False) -> Variant:
+        step, mine = ours(copy.deepcopy(model), loss, rank, compiled)
 
         def results() -> list[Tensor]:
             return [p for x in mine for p in (x.S, x.U_sampled, x.V_sampled)]
 
-        return Variant("subkern", step, partial(verify, step, results, truth, start), backend="cpu")
+        return Variant(name, step, partial(verify, step, results, truth, start), backend="cpu")
 
     def literal(name: str, rule: Callable[..., None], compiled: bool = False) -> Variant:
         own = copy.deepcopy(model)
@@ -194,14 +198,15 @@ def setup(make: Callable[[], tuple[nn.Module, Loss]], rank: int, quick: bool) ->
 
     torch._dynamo.reset()  # forgets the shapes of the case before, of which it keeps eight
     made: dict[str, Callable[[], Variant | Absent]] = {
-        "subkern": fused,
+        "subkern": partial(fused, "subkern"),
+        "subkern-compiled": partial(fused, "subkern-compiled", compiled=True),
         "eager": partial(literal, "eager", published),
         "compiled": partial(
             literal, "compiled", torch.compile(published, dynamic=False), compiled=True
         ),
     }
-    if quick:
-        made["compiled"] = partial(Absent, "compiled", "left out by --quick")
+    for name in ("subkern-compiled", "compiled") if quick else ():
+        made[name] = partial(Absent, name, "left out by --quick")
     return Setup(list(attempt(made)))
 
 

@@ -31,6 +31,9 @@ def sst_adamw_(
     skip_nonfinite: bool,
 ) -> None:
     """See :func:`subkern.ops.sst_adamw.sst_adamw_`."""
+    if params and params[0].device.type == "cpu":
+        for j, (table, rows) in enumerate(zip(tables, sampled, strict=True)):
+            _check_rows(j, rows, len(table))
     homes = zip(tables, sampled, strict=True)
     columns = (params, grads, exp_avgs, exp_avg_sqs, steps, skipped)
     for X, dX, exp_avg, exp_avg_sq, step, skips in zip(*columns, strict=True):
@@ -59,3 +62,12 @@ def sst_adamw_(
             table, rows = next(homes)
             table.index_copy_(0, rows, X)
         skips.add_((~take).sum())
+
+
+def _check_rows(j: int, rows: Tensor, count: int) -> None:
+    """Raise where an index is no row of its table; nothing has been written then."""
+    for row in (int(rows.min()), int(rows.max())) if rows.numel() else ():
+        if not 0 <= row < count:
+            raise ValueError(
+                f"sst_adamw: sampled[{j}] must hold rows of its table, in [0, {count}), got {row}"
+            )

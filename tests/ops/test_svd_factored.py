@@ -64,6 +64,16 @@ def test_contract(backend, shape):
         check(given, found)
 
 
+@pytest.mark.parametrize("shape", [(5, 5, 8), (5, 12, 9), (66, 66, 70)], ids=str)
+@pytest.mark.parametrize("scales", [(1e20, 1e-30, 1e20), (1e-25, 1e30, 1e-25), (1e30, 1.0, 1e-30)])
+def test_factors_of_any_size(backend, shape, scales):
+    """The product is of ordinary size: no step on the way may overflow or vanish."""
+    given = factors(*shape, "even")
+    given = tuple(t * scale for t, scale in zip(given, scales, strict=True))
+    found = subkern.svd_factored(*(t.to(device_of(backend)) for t in given), backend=backend)
+    check(given, found)
+
+
 @pytest.mark.parametrize("turned", [0.0, 1.0, 30.0])
 def test_factors_far_from_orthonormal(backend, turned):
     for shape in ((9, 9, 20), (5, 12, 9), (66, 66, 70)):

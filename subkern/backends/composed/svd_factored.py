@@ -66,6 +66,19 @@ def _one(Uh: Tensor, S: Tensor, Vh: Tensor, backend: str) -> tuple[Tensor, Tenso
     return Eh @ Q[0].mT, s, Fh @ P[0].mT
 
 
+def _times_power(x: Tensor, exponent: Tensor) -> Tensor:
+    """Scale x by 2^exponent, by two factors of which each is a float32."""
+    half = exponent.div(2, rounding_mode="floor")
+    return torch.ldexp(torch.ldexp(x, half), exponent - half)
+
+
+def _scaled(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(x 2^-e, e) with the largest magnitude in [1/2, 1)."""
+    largest = x.abs().amax() if x.numel() else x.sum()
+    exponent = torch.frexp(largest).exponent
+    return _times_power(x, -exponent), exponent
+
+
 def svd_factored(
     Uh: Tensor, S: Tensor, Vh: Tensor, *, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -75,19 +88,17 @@ def svd_factored(
     for i in range(len(S)):
         factors = [t[i].float() for t in (Uh, S, Vh)]
         good[i] = torch.stack([t.isfinite().all() for t in factors]).all()
-        left, values, right = (torch.where(good[i], t, 0.0) for t in factors)
-        # Squares of the values must neither overflow nor vanish in the sums.
-        exponent = torch.frexp(values.abs().amax() if len(values) else values.sum()).exponent
-        scale = torch.ldexp(
-            torch.ones_like(exponent, dtype=torch.float32), exponent.clamp(-126, 126)
+        # Squares and products must neither overflow nor vanish in the sums.
+        (left, a), (values, b), (right, c) = (
+            _scaled(torch.where(good[i], t, 0.0)) for t in factors
         )
         with full_float32():
-            left, values, right = _one(left, values / scale, right, backend)
+            left, values, right = _one(left, values, right, backend)
         if len(values):
             entry = left.gather(1, left.abs().argmax(1, keepdim=True))
             sign = torch.where(entry < 0, -1.0, 1.0)
             left, right = left * sign, right * sign
-        results = (left, values * scale, right)
+        results = (left, _times_power(values, a + b + c), right)
         for kept, t in zip(made, results, strict=True):
             kept.append(torch.where(good[i], t, torch.nan).contiguous())
     shapes = (Uh.shape, S.shape, Vh.shape)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from subkern.ops._checks import check_flag, check_tensor
 
@@ -28,11 +29,11 @@ def merged_pays(tokens: int, m: int, n: int, k: int, r: int, *, training: bool) 
 
 
 def tile_rows(m: int) -> int:
-    """Rows of the dense gradient that exist at a time: a quarter, at least 128 and at most 256.
+    """Rows of the dense gradient that exist at a time: a quarter, 128 to 256, but never all.
 
     A product of 128 rows packs the tokens twice as often and took twice as long at m = 1024.
     """
-    return min(256, max(128, m // 4))
+    return min(256, max(128, m // 4), (m + 1) // 2)
 
 
 def merge(Uh: Tensor, S: Tensor, Vh: Tensor) -> Tensor:
@@ -51,6 +52,7 @@ class _Factored(torch.autograd.Function):
         return (B * S.to(B.dtype)) @ Uh
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         x, Uh, S, Vh, sampled, B = ctx.saved_tensors
         A = dy @ Uh.mT
@@ -76,25 +78,37 @@ class _Merged(torch.autograd.Function):
         return x @ W.mT
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         x, Uh, S, Vh, sampled, W = ctx.saved_tensors
         dx = dy @ W if ctx.needs_input_grad[0] else None
         if not any(ctx.needs_input_grad[i] for i in (2, 4, 5)):
             return dx, None, None, None, None, None, None, None, None
-        Us = Uh[sampled]
-        dS = torch.zeros_like(S)
-        dU, dV = torch.empty_like(Us), Vh.new_zeros((len(sampled), Vh.shape[1]))
-        tile = tile_rows(dy.shape[1])
-        for start in range(0, dy.shape[1], tile):
-            rows = slice(start, start + tile)
-            G = dy[:, rows].mT @ x
-            P = G @ Vh.mT
-            dS += (Uh[:, rows] * P.mT).sum(dim=1, dtype=S.dtype)
-            dU[:, rows] = P[:, sampled].mT
-            dV += Us[:, rows] @ G
+        if dy.shape[1] >= x.shape[1]:
+            dS, dU, dV = _tiled(dy, x, Uh, Vh, S.dtype, sampled)
+        else:  # of G^T
+            dS, dV, dU = _tiled(x, dy, Vh, Uh, S.dtype, sampled)
         dU = _scaled(dU, S, sampled, ctx.enhanced)
         dV = _scaled(dV, S, sampled, ctx.enhanced)
         return dx, None, dS, None, dU, dV, None, None, None
+
+
+def _tiled(
+    dy: Tensor, x: Tensor, Uh: Tensor, Vh: Tensor, kind: torch.dtype, sampled: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(dS, dU, dV) from G = dy^T x, of which a few rows exist at a time; dS of dtype ``kind``."""
+    m = dy.shape[1]
+    Us, tile = Uh[sampled], tile_rows(m)
+    dS = torch.zeros(len(Uh), dtype=kind, device=Uh.device)
+    dU, dV = torch.empty_like(Us), Vh.new_zeros((len(sampled), Vh.shape[1]))
+    for start in range(0, m, tile):
+        rows = slice(start, start + tile)
+        G = dy[:, rows].mT @ x
+        P = G @ Vh.mT
+        dS += (Uh[:, rows] * P.mT).sum(dim=1, dtype=kind)
+        dU[:, rows] = P[:, sampled].mT
+        dV += Us[:, rows] @ G
+    return dS, dU, dV
 
 
 def _scaled(gradient: Tensor, S: Tensor, sampled: Tensor, enhanced: bool) -> Tensor:

@@ -40,7 +40,7 @@ def steps_of(steps):
 def weight_of(layer):
     """The dense weight that a layer stands for."""
     if isinstance(layer, SSTLinear):
-        return layer.weight()
+        return layer.weight
     if isinstance(layer, LoRALinear):
         return (layer.weight + layer.B @ layer.A).detach()
     return layer.weight.detach()

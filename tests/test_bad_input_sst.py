@@ -1,5 +1,7 @@
 """Bad input around Sparse Spectral Training: error, argument's name, nothing changed."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -141,6 +143,9 @@ LAYERS = [
     (lambda: SSTLinear.from_linear(not_finite(), 1), ValueError, "linear"),
     (lambda: SSTLinear(4, 3, 4), ValueError, "rank"),
     (lambda: SSTLinear(4, 3, 2.0), TypeError, "rank"),
+    (lambda: SSTLinear(4.0, 3, 2), TypeError, "in_features"),
+    (lambda: SSTLinear(4, True, 1), TypeError, "out_features"),
+    (lambda: SSTLinear.from_linear(nn.Linear(4, 3, dtype=torch.complex64), 1), TypeError, "linear"),
     (lambda: SSTLinear(4, 3, 2, mode="fast"), ValueError, "mode"),
     (lambda: SSTLinear(4, 3, 2, enhanced="no"), TypeError, "enhanced"),
     (lambda: SSTLinear.from_linear(nn.ReLU(), 2), TypeError, "linear"),
@@ -158,6 +163,35 @@ LAYERS = [
 def test_layers(make, error, name):
     with pytest.raises(error, match=rf": {name} must .*got"):
         make()
+
+
+def hooked():
+    linear = nn.Linear(4, 3)
+    linear.register_forward_hook(lambda *_: None)
+    return linear
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (hooked, "no hooks"),
+        (lambda: nn.utils.weight_norm(nn.Linear(4, 3)), "no hooks"),
+        (lambda: nn.utils.parametrizations.orthogonal(nn.Linear(4, 3)), "no parametrization"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_what_a_conversion_would_lose_is_refused(make, words):
+    net = nn.Sequential(nn.Linear(3, 4), make())
+    with pytest.raises(ValueError, match=f"convert_to_sst: 1 must have {words}, got"):
+        convert_to_sst(net, rank=2)
+    assert type(net[0]) is nn.Linear
+
+
+def test_tied_biases_are_refused():
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    net[1].bias = net[0].bias
+    with pytest.raises(ValueError, match=r"0 must not share its bias, got one tied to 1\.bias"):
+        convert_to_sst(net, rank=2)
 
 
 def test_tied_weights_are_refused_and_nothing_changes():
@@ -184,7 +218,9 @@ OPTIMIZERS = [
     (dict(reset_values=1), TypeError, "reset_values"),
     (dict(skip_nonfinite=None), TypeError, "skip_nonfinite"),
     (dict(seed=-1), ValueError, "seed"),
-    (dict(layers=[]), ValueError, "layers"),
+    (dict(layers=[nn.Linear(2, 2)]), TypeError, "layers[0]"),
+    (dict(layers=nn.Linear(2, 2)), TypeError, "layers"),
+    (dict(layers=[SSTLinear(3, 3, 1)]), ValueError, "layers"),
 ]
 
 
@@ -195,14 +231,45 @@ def test_optimizer(keys, error, name):
     assert f"{name} must" in str(caught.value)
 
 
-def test_layers_must_be_spectral_and_whole():
+def test_layers_must_be_whole():
     layer = model()[0]
-    with pytest.raises(TypeError, match=r"layers\[0\] must be a subkern.nn.SSTLinear"):
-        SSTAdamW([layer.S], layers=[nn.Linear(2, 2)])
-    with pytest.raises(ValueError, match=r"layers\[0\] must have S, U_sampled and V_sampled"):
-        SSTAdamW([layer.S, layer.U_sampled], layers=[layer])
+    with pytest.raises(ValueError, match=r"params must hold S, U_sampled and .* got S of SST"):
+        SSTAdamW([layer.S])
+    groups = [{"params": [layer.S]}, {"params": [layer.U_sampled, layer.V_sampled]}]
+    with pytest.raises(ValueError, match=r"params must hold .* in one group"):
+        SSTAdamW(groups)
+    layer.U_sampled.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"none of them frozen, got S and V_sampled of"):
+        SSTAdamW([p for p in layer.parameters() if p.requires_grad])
+
+
+def test_groups():
+    optimizer, other = SSTAdamW(model()), model()[0]
+    with pytest.raises(ValueError, match="param_group must have params, got"):
+        optimizer.add_param_group({"lr": 0.1})
     with pytest.raises(ValueError, match="layers must have their parameters among params"):
-        SSTAdamW([nn.Parameter(torch.ones(2))], layers=[layer])
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))], "layers": [other]})
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize(
+    ("sampled", "error"),
+    [
+        (torch.tensor([0, 3]), ValueError),
+        (torch.tensor([1, 1]), ValueError),
+        (torch.tensor([-1, 0]), ValueError),
+        (torch.tensor([0.0, 1.0]), TypeError),
+    ],
+)
+def test_pairs_of_a_state_that_a_layer_does_not_have(sampled, error):
+    net = model()
+    optimizer = SSTAdamW(net)
+    saved, before = copy.deepcopy(optimizer.state_dict()), net[0].sampled.clone()
+    saved["state"][1]["sampled"] = sampled
+    with pytest.raises(error, match=r"state of parameter \d: sampled must be .*got"):
+        optimizer.load_state_dict(saved)
+    assert torch.equal(net[0].sampled, before)
+    assert torch.equal(optimizer.state[net[0].U_sampled]["sampled"], before)
 
 
 def test_state_of_another_shape_changes_nothing():

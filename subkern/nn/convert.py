@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeGuard
 
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.nn.utils.parametrize import is_parametrized
 
 from subkern.nn.sst_linear import SSTLinear
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def sst_layers(model: nn.Module) -> list[tuple[str, SSTLinear]]:
@@ -33,13 +38,17 @@ def convert_to_sst(
         mode: see :class:`SSTLinear`.
         enhanced: see :class:`SSTLinear`.
 
+    Subclasses of torch.nn.Linear with a forward pass of their own, and the projection of
+    torch.nn.MultiheadAttention, whose weight that module multiplies by itself, stay. What is
+    frozen stays frozen.
+
     Returns:
         The model.
 
     Raises:
-        TypeError: an argument of the wrong kind.
-        ValueError: no layer matches, a rank out of range, or a weight that other parameters of
-            the model share; nothing has changed.
+        TypeError: an argument of the wrong kind, or a complex layer.
+        ValueError: no layer matches, a rank out of range, a weight or bias that other parameters of
+            the model share, or a layer with hooks or a parametrization; nothing has changed.
 
     Example:
         >>> import torch, subkern
@@ -64,10 +73,15 @@ def convert_to_sst(
 
 
 def to_dense(model: nn.Module) -> nn.Module:
-    """Replace every :class:`SSTLinear` of a model by its torch.nn.Linear, in place; returns it."""
+    """Replace every :class:`SSTLinear` of a model by its torch.nn.Linear, in place; returns it.
+
+    A layer of several names stays one layer; what is frozen stays frozen.
+    """
     if not isinstance(model, nn.Module):
         raise TypeError(f"to_dense: model must be a module, got {type(model).__name__}")
-    return _replace(model, {name: layer.to_dense() for name, layer in sst_layers(model)})
+    named = list(model.named_modules(remove_duplicate=False))
+    dense = {layer: layer.to_dense() for _, layer in sst_layers(model)}
+    return _replace(model, {name: dense[x] for name, x in named if isinstance(x, SSTLinear)})
 
 
 def _check_rank(rank: object) -> None:
@@ -80,7 +94,7 @@ def _check_rank(rank: object) -> None:
 
 
 def _chosen(model: nn.Module, filter: object) -> list[tuple[str, nn.Linear]]:
-    linears = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
+    linears = [(name, m) for name, m in model.named_modules() if _is_plain(m)]
     if filter is None:
         return linears
     if callable(filter):
@@ -92,14 +106,33 @@ def _chosen(model: nn.Module, filter: object) -> list[tuple[str, nn.Linear]]:
     return [(name, m) for name, m in linears if any(part in name for part in filter)]
 
 
+def _is_plain(module: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether its forward pass is all that uses its weight."""
+    return (
+        isinstance(module, nn.Linear)
+        and not isinstance(module, NonDynamicallyQuantizableLinear)  # of MultiheadAttention
+        and type(module).forward is nn.Linear.forward
+    )
+
+
 def _check_alone(model: nn.Module, name: str, linear: nn.Linear) -> None:
-    """A weight that something else uses as well cannot become factors."""
+    """What something else uses as well cannot become factors."""
+    who = name or "the layer"
+    own = {id(p): kind for kind, p in linear.named_parameters(recurse=False)}
     for other, parameter in model.named_parameters(remove_duplicate=False):
-        if parameter is linear.weight and other != f"{name}.weight".lstrip("."):
+        kind = own.get(id(parameter))
+        if kind is not None and other != f"{name}.{kind}".lstrip("."):
             raise ValueError(
-                f"convert_to_sst: {name or 'the layer'} must not share its weight, "
-                f"got one tied to {other}"
+                f"convert_to_sst: {who} must not share its {kind}, got one tied to {other}"
             )
+    hooks = sum(len(found) for key, found in vars(linear).items() if key in HOOKS)
+    if hooks:
+        raise ValueError(
+            f"convert_to_sst: {who} must have no hooks, got {hooks}; "
+            "register them on the converted layer"
+        )
+    if is_parametrized(linear):
+        raise ValueError(f"convert_to_sst: {who} must have no parametrization, got one")
 
 
 def _replace(model: nn.Module, made: Mapping[str, nn.Module]) -> nn.Module:

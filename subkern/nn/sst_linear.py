@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from subkern.backends.watched import is_traced
 from subkern.ops._checks import check_choice, check_flag
 from subkern.ops.spectral_linear import merge, merged_pays, spectral_linear
 
 MODES = ("auto", "factored", "merged")
+# Every layer there is: an optimizer that is handed parameters finds theirs.
+_layers: weakref.WeakSet[SSTLinear] = weakref.WeakSet()
+
+
+def owners(params: Sequence[Tensor]) -> list[SSTLinear]:
+    """The layers that any of these parameters belong to, in their order."""
+    place = {id(p): i for i, p in reversed(list(enumerate(params)))}
+    found = [
+        (min(places), layer)
+        for layer in list(_layers)
+        if (places := [place[id(p)] for p in layer.trained() if id(p) in place])
+    ]
+    return [layer for _, layer in sorted(found, key=lambda one: one[0])]
 
 
 class SSTLinear(nn.Module):
@@ -21,7 +37,10 @@ class SSTLinear(nn.Module):
     trained, and ``rank`` of the vector pairs at a time: the rows ``sampled`` of ``Uh`` and ``Vh``,
     of which ``U_sampled`` and ``V_sampled`` are copies that autograd gives gradients to.
     :class:`subkern.optim.SSTAdamW` steps them, keeps both places equal, draws new pairs and
-    restores orthogonality. No gradient of the size of W is ever held.
+    restores orthogonality; no other optimizer can, and a forward pass raises RuntimeError where
+    one has moved the copies alone. No gradient of the size of W is ever held, nor are there
+    gradients of gradients. To average weights (EMA, SWA), average those of :meth:`to_dense`: means
+    of factors are no factors of the mean.
 
     ``mode`` says how W is applied: ``"factored"`` (two thin products), ``"merged"`` (W is built
     once per step, 2 m n k operations, and kept), or ``"auto"``, whichever takes fewer operations
@@ -65,12 +84,14 @@ class SSTLinear(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        for name, size in (("in_features", in_features), ("out_features", out_features)):
-            if size < 1:
-                raise ValueError(f"SSTLinear: {name} must be at least 1, got {size}")
+        sizes = dict(in_features=in_features, out_features=out_features, rank=rank)
+        for name, size in sizes.items():
+            if isinstance(size, bool) or not isinstance(size, int):
+                raise TypeError(f"SSTLinear: {name} must be an integer, got {size!r}")
+        for name in ("in_features", "out_features"):
+            if sizes[name] < 1:
+                raise ValueError(f"SSTLinear: {name} must be at least 1, got {sizes[name]}")
         largest = min(in_features, out_features)
-        if isinstance(rank, bool) or not isinstance(rank, int):
-            raise TypeError(f"SSTLinear: rank must be an integer, got {rank!r}")
         if not 1 <= rank <= largest:
             raise ValueError(f"SSTLinear: rank must be in [1, {largest}], got {rank}")
         self.in_features, self.out_features, self.rank = in_features, out_features, rank
@@ -84,7 +105,9 @@ class SSTLinear(nn.Module):
         self.V_sampled = Parameter(torch.empty(rank, in_features, **made))
         self.bias = Parameter(torch.empty(out_features, **made)) if bias else None
         self.register_buffer("sampled", torch.arange(rank, device=device))
-        self._kept: tuple[object, Tensor] | None = None
+        self._kept: tuple[_State, Tensor] | None = None
+        self._seen: tuple[_State, _State] | None = None
+        _layers.add(self)
         if self.S.device.type != "meta":
             self.reset_parameters()
 
@@ -104,6 +127,8 @@ class SSTLinear(nn.Module):
                 f"SSTLinear: linear must be a torch.nn.Linear, got {type(linear).__name__}"
             )
         weight = linear.weight
+        if not weight.is_floating_point():
+            raise TypeError(f"SSTLinear: linear must be real floating point, got {weight.dtype}")
         if not weight.is_meta and not bool(weight.isfinite().all()):
             raise ValueError("SSTLinear: linear must have a finite weight, got one that is not")
         layer = cls(
@@ -117,7 +142,15 @@ class SSTLinear(nn.Module):
             dtype=weight.dtype,
         ).to_empty(device=weight.device)
         layer._take(linear)
+        for p in layer.trained():
+            p.requires_grad_(weight.requires_grad)
+        if layer.bias is not None:
+            layer.bias.requires_grad_(linear.bias.requires_grad)
         return layer.train(linear.training)
+
+    def trained(self) -> tuple[Parameter, Parameter, Parameter]:
+        """What Sparse Spectral Training steps: S, U_sampled, V_sampled."""
+        return self.S, self.U_sampled, self.V_sampled
 
     @torch.no_grad()
     def _take(self, linear: nn.Linear) -> None:
@@ -139,6 +172,7 @@ class SSTLinear(nn.Module):
     @torch.no_grad()
     def set_sampled(self, sampled: Tensor) -> None:
         """Train these vector pairs from now on."""
+        self._seen = None
         self.sampled.copy_(sampled)
         torch.index_select(self.Uh, 0, self.sampled, out=self.U_sampled.detach())
         torch.index_select(self.Vh, 0, self.sampled, out=self.V_sampled.detach())
@@ -148,33 +182,55 @@ class SSTLinear(nn.Module):
         if self.mode != "auto":
             return self.mode == "merged"
         training = torch.is_grad_enabled() and self.S.requires_grad
-        if not training and self._kept is not None and self._kept[0] == self._state():
+        if not training and self._counts_writes() and self._keeps_weight():
             return True
         (k, m), n = self.Uh.shape, self.in_features
         return merged_pays(tokens, m, n, k, self.rank, training=training)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x W^T + bias; x (*batch, n)."""
-        weight = self.weight() if self.merges(x.numel() // max(1, x.shape[-1])) else None
+        self._check_copies()
+        weight = self.weight if self.merges(x.numel() // max(1, x.shape[-1])) else None
         factors = (self.Uh, self.S, self.Vh, self.U_sampled, self.V_sampled, self.sampled)
         return spectral_linear(x, *factors, self.bias, weight=weight, enhanced=self.enhanced)
 
+    @property
     @torch.no_grad()
     def weight(self) -> Tensor:
         """W = Uh^T diag(S) Vh, m x n, without gradient; built again only after a factor changed."""
-        # Tensors of inference mode count no changes.
-        if torch.compiler.is_compiling() or self.Uh.is_inference():
+        if not self._counts_writes():
             return merge(self.Uh, self.S, self.Vh)
-        state = self._state()
-        if self._kept is None or self._kept[0] != state:
+        if self._kept is None or not self._keeps_weight():
             with torch.inference_mode(False), torch.no_grad():  # training may be next to use it
-                self._kept = (state, merge(self.Uh, self.S, self.Vh))
+                made = merge(self.Uh, self.S, self.Vh)
+            self._kept = (_State(self.Uh, self.S, self.Vh, made), made)
         return self._kept[1]
 
-    def _state(self) -> object:
-        """Changes whenever torch or one of our ops writes to a factor, or moves it."""
-        factors = (self.Uh, self.S, self.Vh)
-        return [(t.data_ptr(), t._version, t.dtype, t.device) for t in factors]
+    def _counts_writes(self) -> bool:
+        """Whether tensors have addresses, and count what is written to them."""
+        return not (is_traced() or self.Uh.is_inference())
+
+    def _keeps_weight(self) -> bool:
+        """Whether the kept W is that of the factors, and nobody wrote to it."""
+        if self._kept is None:
+            return False
+        state, made = self._kept
+        return state.holds(self.Uh, self.S, self.Vh, made)
+
+    def _check_copies(self) -> None:
+        """Raise where the copies have been written and what they are copies of has not."""
+        if not self._counts_writes():
+            return
+        copies, tables = (self.U_sampled, self.V_sampled), (self.Uh, self.Vh)
+        if self._seen is not None and self._seen[1].holds(*tables):
+            if self._seen[0].holds(*copies):
+                return
+            if self._seen[0].same(*copies):
+                raise RuntimeError(
+                    "SSTLinear: U_sampled and V_sampled must move with Uh and Vh, as "
+                    "subkern.optim.SSTAdamW steps them, got copies that were written alone"
+                )
+        self._seen = (_State(*copies), _State(*tables))
 
     def to_dense(self) -> nn.Linear:
         """A torch.nn.Linear with the same weight and bias, in memory of their own."""
@@ -185,6 +241,8 @@ class SSTLinear(nn.Module):
             linear.weight.copy_(merge(self.Uh, self.S, self.Vh))
             if self.bias is not None:
                 linear.bias.copy_(self.bias)
+                linear.bias.requires_grad_(self.bias.requires_grad)
+        linear.weight.requires_grad_(any(p.requires_grad for p in self.trained()))
         return linear
 
     def extra_repr(self) -> str:
@@ -196,4 +254,28 @@ class SSTLinear(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles leave the kept weight behind."""
-        return {**self.__dict__, "_kept": None}
+        return {**self.__dict__, "_kept": None, "_seen": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Copies are layers of their own."""
+        super().__setstate__(state)
+        _layers.add(self)
+
+
+class _State:
+    """Tensors as they are: which ones, where, and how often torch or an op of ours wrote them."""
+
+    def __init__(self, *tensors: Tensor) -> None:
+        self._tensors = tensors  # kept, so that no other tensor can be mistaken for one of them
+        self._marks = self._now()
+
+    def _now(self) -> list[object]:
+        return [(t.data_ptr(), t._version, t.dtype, t.device) for t in self._tensors]
+
+    def same(self, *tensors: Tensor) -> bool:
+        """Whether these are the same tensors, written or not."""
+        return all(a is b for a, b in zip(self._tensors, tensors, strict=True))
+
+    def holds(self, *tensors: Tensor) -> bool:
+        """Whether these are the same tensors, and nothing has written or moved them."""
+        return self.same(*tensors) and self._marks == self._now()

@@ -10,14 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from subkern.nn.convert import sst_layers
-from subkern.nn.sst_linear import SSTLinear
+from subkern.nn.sst_linear import SSTLinear, owners
 from subkern.ops._checks import check_flag, check_number, check_rate_device
 from subkern.ops.adam import check_adam_numbers
 from subkern.ops.sst_adamw import sst_adamw_
 from subkern.optim._checkpoint import restore_exactly
 from subkern.optim._groups import check_count, check_gradient, check_parameters
-from subkern.optim._spectral import MOMENTS, decompose, divide, draw, parameters_of
+from subkern.optim._spectral import (
+    MOMENTS,
+    check_layers,
+    check_sampled,
+    decompose,
+    draw,
+    layers_among,
+)
 from subkern.optim._streams import is_capturing
 
 STEP_KEYS = ("lr", "betas", "eps", "weight_decay", "value_scale", "vector_scale", "skip_nonfinite")
@@ -45,15 +51,15 @@ class SSTAdamW(torch.optim.Optimizer):
     draw), and ``value_scale``, ``vector_scale``.
 
     Args:
-        params: a model, all of whose trainable parameters are taken, with their SSTLinear layers
-            (one may be frozen as a whole), or parameters or group dicts as in torch.optim; then
-            name the layers among them.
+        params: a model, all of whose trainable parameters are taken, or parameters or group dicts
+            as in torch.optim. Of an SSTLinear layer S, U_sampled and V_sampled belong together, in
+            one group; they are recognized. A layer that is frozen as a whole stays as it is.
         lr: learning rate, a number or a one-element tensor.
         betas: decay rates of the moments.
         eps: added to the corrected root of V.
         weight_decay: decoupled; on singular values and other parameters, never on unit vectors.
-        layers: SSTLinear layers whose S, U_sampled and V_sampled are among ``params``; a group
-            dict may name its own under ``"layers"``.
+        layers: SSTLinear layers that must be among ``params``, as a check; a group dict may name
+            its own under ``"layers"``.
         value_scale: factor on the rate of singular values.
         vector_scale: factor on the rate of singular vectors.
         iteration_steps: steps between draws.
@@ -73,7 +79,7 @@ class SSTAdamW(torch.optim.Optimizer):
 
     Raises:
         TypeError: a parameter or argument of the wrong kind.
-        ValueError: a value out of range, a layer whose parameters are missing or in two groups.
+        ValueError: a value out of range, a layer of which parameters are missing or in two groups.
 
     Backends: reference, cpu, cuda.
 
@@ -106,13 +112,9 @@ class SSTAdamW(torch.optim.Optimizer):
         seed: int = 0,
     ) -> None:
         if isinstance(params, nn.Module):
-            if layers is not None:
-                raise ValueError("SSTAdamW: layers must be None when params is a model")
-            found = (layer for _, layer in sst_layers(params))
-            layers = [x for x in found if any(p.requires_grad for p in parameters_of(x))]
             params = [p for p in params.parameters() if p.requires_grad]
+        named = check_layers(self._name, () if layers is None else layers)
         self._layers: list[list[SSTLinear]] = []  # of each group
-        self._offered = list(layers or ())
         defaults = dict(
             lr=lr,
             betas=betas,
@@ -131,35 +133,35 @@ class SSTAdamW(torch.optim.Optimizer):
             taken=0,
         )
         super().__init__(params, defaults)
-        if self._offered:
-            raise ValueError(
-                f"SSTAdamW: layers must have their parameters among params, got "
-                f"{len(self._offered)} without"
-            )
+        self._check_known(named, itertools.chain.from_iterable(self._layers))
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles take the layers along, which torch's own leave out."""
-        return {**super().__getstate__(), "_layers": self._layers, "_offered": self._offered}
+        return {**super().__getstate__(), "_layers": self._layers}
 
     @property
     def _name(self) -> str:
         return type(self).__name__
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; ``"layers"`` names its SSTLinear layers, whose first pairs are drawn."""
+        """Add a group; the first pairs of its SSTLinear layers are drawn."""
         if not isinstance(param_group, dict):
             raise TypeError(
                 f"{self._name}: param_group must be a dict, got {type(param_group).__name__}"
             )
         group = dict(param_group)
-        offered = [*self._offered, *group.pop("layers", ())]
+        if "params" not in group:
+            raise ValueError(f"{self._name}: param_group must have params, got {list(group)}")
+        named = check_layers(self._name, group.pop("layers", ()))
         params = group["params"]
         group["params"] = [params] if isinstance(params, Tensor) else list(params)
         _check_group(self._name, {**self.defaults, **group})
         tensors = [p[1] if isinstance(p, tuple) else p for p in group["params"]]
+        mine: list[SSTLinear] = []
         if all(isinstance(p, Tensor) for p in tensors):  # torch words the error for other kinds
             check_parameters(self._name, {**group, "params": tensors})
-        mine, self._offered = divide(self._name, offered, tensors)
+            mine = layers_among(self._name, tensors)
+        self._check_known(named, mine)
         super().add_param_group(group)
         group = self.param_groups[-1]
         first = sum(map(len, self._layers))
@@ -169,6 +171,15 @@ class SSTAdamW(torch.optim.Optimizer):
                 self.state[p] = self._new_state(p, group, i)
         for number, layer in enumerate(mine, first):
             draw(layer, group, self.state, number)
+
+    def _check_known(self, named: Iterable[SSTLinear], known: Iterable[SSTLinear]) -> None:
+        ours = {id(layer) for layer in known}
+        missing = sum(id(layer) not in ours for layer in named)
+        if missing:
+            raise ValueError(
+                f"{self._name}: layers must have their parameters among params, "
+                f"got {missing} without"
+            )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict; every value keeps its dtype, and the layers their sampled pairs.
@@ -205,7 +216,7 @@ class SSTAdamW(torch.optim.Optimizer):
             )
         trained = [self._trained(group) for group in self.param_groups]
         for group, layers, params in zip(self.param_groups, self._layers, trained, strict=True):
-            spectral = [p for layer in layers for p in parameters_of(layer) if p.grad is not None]
+            spectral = [p for layer in layers for p in layer.trained() if p.grad is not None]
             self._step_spectral(group, layers, spectral)
             known = {id(p) for p in spectral}
             self._step_plain(group, [p for p in params if id(p) not in known])
@@ -241,13 +252,10 @@ class SSTAdamW(torch.optim.Optimizer):
 
     def _new_state(self, p: Tensor, group: dict[str, Any], position: int) -> dict[str, Tensor]:
         """Zero moments and counters, and the pairs that the layer trains."""
-        owners = (
-            layer
-            for layer in itertools.chain.from_iterable(self._layers)
-            if any(p is one for one in parameters_of(layer))
-        )
+        known = itertools.chain.from_iterable(self._layers)
+        mine = (layer for layer in known if any(p is one for one in layer.trained()))
         state = {"step": torch.zeros((), dtype=torch.float32, device=p.device)}
-        if (layer := next(owners, None)) is None:
+        if (layer := next(mine, None)) is None:
             return state | {name: torch.zeros_like(p) for name in MOMENTS}
         wide = torch.float64 if p.dtype == torch.float64 else torch.float32
         state |= {name: torch.zeros_like(p, dtype=wide) for name in MOMENTS}
@@ -308,6 +316,8 @@ class SSTAdamW(torch.optim.Optimizer):
             len(more) for more in itertools.takewhile(lambda one: one is not layers, self._layers)
         )
         for number, layer in enumerate(layers, first):
+            if not any(p.requires_grad for p in layer.trained()):
+                continue  # frozen since
             round_length = group["iterations_per_round"] or -(-len(layer.S) // layer.rank)
             if group["taken"] // group["iteration_steps"] % round_length == 0:
                 decompose(layer, self.state)
@@ -324,7 +334,16 @@ class SSTAdamW(torch.optim.Optimizer):
         check_parameters(self._name, {**group, "params": current["params"]})
         return group | {"betas": tuple(group["betas"])}  # distributed state dicts make it a list
 
-    def _own_values(self, owner: str, values: Mapping[str, Any], *_: Any) -> Mapping[str, Any]:
+    def _own_values(
+        self,
+        owner: str,
+        values: Mapping[str, Any],
+        fresh: Mapping[str, Tensor],
+        p: Tensor,
+        group: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        if "sampled" in values and (layers := owners([p])):
+            check_sampled(owner, values["sampled"], len(layers[0].S))
         return values
 
 

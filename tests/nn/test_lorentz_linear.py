@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from subkern.nn import LorentzLinear, SSTLinear, convert_to_sst, lorentz, to_dense
+from subkern.optim import SSTAdamW
 
 CURVATURES = (0.01, 1.0, 7.0)
 NORMS = (0.0, 1e-6, 1e-2, 1.0, 30.0, 1e3)
@@ -67,7 +68,10 @@ def test_outputs_are_on_the_hyperboloid(kind, c):
 def test_steps_keep_outputs_on_the_hyperboloid(kind):
     first, second = layer_of(kind, scale=800.0, c=0.5), layer_of(kind, 7, 4, scale=800.0, c=0.5)
     model = nn.Sequential(first, second)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    if kind == "spectral":
+        optimizer = SSTAdamW(model, lr=0.01, iteration_steps=5)
+    else:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
     x, target = points(40, 4, 1e3, c=0.5), points(40, 3, 900.0, c=0.5, seed=1)
     losses = []
     for _ in range(20):

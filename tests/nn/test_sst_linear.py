@@ -1,4 +1,4 @@
-"""SSTLinear: the weight it stands for, its copies, models turned into it and back."""
+"""SSTLinear: the weight it stands for, its copies, what is refused."""
 
 import copy
 import io
@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from subkern.nn import SSTLinear, convert_to_sst, sst_layers, to_dense
+from subkern.nn import SSTLinear
+from subkern.optim import SSTAdamW
 
 SHAPES = [(5, 7, 2), (7, 5, 5), (1, 1, 1), (64, 31, 3)]
 
@@ -45,18 +46,18 @@ def test_round_trip_in_float32():
 def test_kept_weight_follows_every_change():
     _, layer = spectral(6, 5, 2, mode="merged")
     x = torch.randn(4, 6, dtype=torch.float64)
-    first = layer.weight()
-    assert layer.weight() is first
+    first = layer.weight
+    assert layer.weight is first
     with torch.no_grad():
         layer.S.mul_(2)
-    torch.testing.assert_close(layer.weight(), 2 * first)
+    torch.testing.assert_close(layer.weight, 2 * first)
     torch.testing.assert_close(layer(x), layer.to_dense()(x))
     layer.load_state_dict({k: v / 2 if k == "S" else v for k, v in layer.state_dict().items()})
-    torch.testing.assert_close(layer.weight(), first)
-    assert layer.float().weight().dtype == torch.float32
+    torch.testing.assert_close(layer.weight, first)
+    assert layer.float().weight.dtype == torch.float32
     swapped = layer.S.data.clone()
     layer.S.data = swapped  # as Module.to does
-    assert layer._kept[0] != layer._state()
+    assert not layer._keeps_weight()
 
 
 def test_mode_follows_the_number_of_tokens():
@@ -87,10 +88,10 @@ def test_inference_mode_before_training():
 
 def test_copies_leave_the_kept_weight_behind():
     _, layer = spectral(6, 5, 2, mode="merged")
-    layer.weight()
+    assert layer.weight.shape == (5, 6)
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert other._kept is None
-        assert torch.equal(other.weight(), layer.weight())
+        assert torch.equal(other.weight, layer.weight)
     assert "weight" not in layer.state_dict()
 
 
@@ -111,7 +112,7 @@ def test_reset_draws_as_a_linear_layer_does():
     layer = SSTLinear(6, 5, 2)
     torch.manual_seed(3)
     linear = nn.Linear(6, 5)
-    torch.testing.assert_close(layer.weight(), linear.weight.detach())
+    torch.testing.assert_close(layer.weight, linear.weight.detach())
     assert torch.equal(layer.bias, linear.bias)
 
 
@@ -134,46 +135,92 @@ def test_compiled(mode):
         torch.testing.assert_close(got, want)
 
 
-def model():
-    torch.manual_seed(0)
-    attention = nn.ModuleDict({"q": nn.Linear(12, 12, bias=False), "k": nn.Linear(12, 6)})
-    return nn.ModuleDict({"attention": attention, "head": nn.Linear(12, 20)})
-
-
-@pytest.mark.parametrize(
-    ("filter", "names"),
-    [
-        (None, ["attention.q", "attention.k", "head"]),
-        (["attention"], ["attention.q", "attention.k"]),
-        (("q", "head"), ["attention.q", "head"]),
-        (lambda name, layer: layer.out_features == 20, ["head"]),
-    ],
-)
-def test_converted_layers(filter, names):
-    converted = convert_to_sst(model(), filter, rank=3)
-    assert [name for name, _ in sst_layers(converted)] == names
-    assert all(layer.rank == 3 for _, layer in sst_layers(converted))
-    back = to_dense(converted)
-    assert not sst_layers(back)
-    for (name, p), (_, q) in zip(back.named_parameters(), model().named_parameters(), strict=True):
-        torch.testing.assert_close(p, q, msg=lambda m, n=name: f"{n}: {m}")
-
-
-def test_ranks_of_converted_layers():
-    ranks = {name: layer.rank for name, layer in sst_layers(convert_to_sst(model(), rank=0.3))}
-    assert ranks == {"attention.q": 4, "attention.k": 2, "head": 4}
-    ranks = {name: layer.rank for name, layer in sst_layers(convert_to_sst(model(), rank=10))}
-    assert ranks == {"attention.q": 10, "attention.k": 6, "head": 10}
-
-
-def test_a_linear_layer_alone():
-    assert isinstance(convert_to_sst(nn.Linear(4, 3), rank=2), SSTLinear)
-    assert isinstance(to_dense(SSTLinear(4, 3, 2)), nn.Linear)
-
-
-def test_training_flag_dtype_and_frozen_bias_are_kept():
+@pytest.mark.parametrize("frozen", [(), ("bias",), ("weight",), ("weight", "bias")])
+def test_training_flag_dtype_and_what_is_frozen_are_kept(frozen):
     linear = nn.Linear(4, 3).to(torch.bfloat16).eval()
+    for name in frozen:
+        getattr(linear, name).requires_grad_(False)
     layer = SSTLinear.from_linear(linear, 2)
+    back = layer.to_dense()
     assert not layer.training
-    assert layer.S.dtype == torch.bfloat16
-    assert not layer.to_dense().training
+    assert not back.training
+    assert layer.S.dtype == back.weight.dtype == torch.bfloat16
+    assert {p.requires_grad for p in layer.trained()} == {"weight" not in frozen}
+    assert not layer.Uh.requires_grad
+    for one in (layer, back):
+        assert one.bias.requires_grad == ("bias" not in frozen)
+    assert back.weight.requires_grad == ("weight" not in frozen)
+
+
+@pytest.mark.parametrize("mode", ["auto", "factored", "merged"])
+def test_functional_calls_see_their_own_factors(mode):
+    """Replacements come and go at the same addresses, with the same version."""
+    layer = SSTLinear(64, 64, 4, bias=False, mode=mode)
+    x, own = torch.randn(512, 64), {n: p.detach() for n, p in layer.named_parameters()}
+    with torch.no_grad():
+        want = layer(x)
+        for factor in (1.0, 2.0, 3.0, 4.0):
+            got = torch.func.functional_call(layer, {**own, "S": factor * own["S"]}, (x,))
+            torch.testing.assert_close(got, factor * want, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(layer(x), want)
+
+
+def test_copies_that_another_optimizer_moves_are_refused():
+    layer = SSTLinear(6, 5, 2)
+    wrong = torch.optim.SGD([p for p in layer.parameters() if p.requires_grad], lr=0.1)
+    right = SSTAdamW(layer, lr=0.1, iteration_steps=2)
+    for _ in range(5):
+        layer(torch.randn(3, 6)).square().sum().backward()
+        right.step()
+    layer(torch.randn(3, 6))
+    wrong.step()
+    for _ in range(2):  # it does not get used to it
+        with pytest.raises(RuntimeError, match="U_sampled and V_sampled must move with Uh and Vh"):
+            layer(torch.randn(3, 6))
+    layer.set_sampled(layer.sampled)
+    layer(torch.randn(3, 6))
+
+
+def test_the_kept_weight_is_not_to_be_written():
+    layer = SSTLinear(6, 5, 2)
+    first = layer.weight.clone()
+    with torch.no_grad():
+        layer.weight.mul_(2)
+    assert torch.equal(layer.weight, first)
+
+
+@pytest.mark.parametrize("mode", ["auto", "merged"])
+def test_compiled_and_exported_with_a_kept_weight(mode):
+    layer, x = SSTLinear(12, 12, 3, mode=mode), torch.randn(50, 12)
+    with torch.no_grad():
+        want = layer(x)
+        assert layer._kept is not None
+        torch.testing.assert_close(torch.compile(layer, fullgraph=True)(x), want)
+        torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x), want)
+
+
+def test_compiled_training_over_draws_and_decompositions():
+    def trained(compiled):
+        torch.manual_seed(0)
+        net = nn.Sequential(SSTLinear(8, 12, 3), nn.Tanh(), SSTLinear(12, 4, 2))
+        call = torch.compile(net, backend="aot_eager", fullgraph=True) if compiled else net
+        optimizer = SSTAdamW(net, lr=1e-2, iteration_steps=2, iterations_per_round=2)
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(9):
+            x = torch.randn(16, 8, generator=generator)
+            (call(x) - x[:, :4]).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return net.state_dict()
+
+    want = trained(False)
+    for name, value in trained(True).items():
+        torch.testing.assert_close(value, want[name], msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("mode", ["factored", "merged"])
+def test_gradients_of_gradients_are_refused(mode):
+    layer, x = SSTLinear(6, 5, 2, mode=mode), torch.randn(3, 6, requires_grad=True)
+    (dx,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        dx.square().sum().backward()

@@ -14,6 +14,17 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from subkern import optim
+from subkern.nn import convert_to_sst
+
+
+def groups(name: str, model: nn.Module) -> list[dict]:
+    """What the optimizer of this name is handed."""
+    if name == "SSTAdamW":
+        keys = {"iteration_steps": 3, "iterations_per_round": 2}
+        return [{"params": model.parameters(), **keys}]
+    matrices = [p for p in model.parameters() if p.dim() == 2]
+    vectors = [p for p in model.parameters() if p.dim() == 1]
+    return [{"params": vectors}, {"params": matrices, "rank": 3, "update_proj_gap": 4}]
 
 
 def main(name: str, rank: int, folder: Path) -> None:
@@ -21,11 +32,11 @@ def main(name: str, rank: int, folder: Path) -> None:
     store = dist.FileStore(str(folder / "store"), 2)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
     torch.manual_seed(rank)  # DDP sends rank 0's weights to the others
-    model = DistributedDataParallel(nn.Sequential(nn.Linear(20, 12), nn.Tanh(), nn.Linear(12, 8)))
-    matrices = [p for p in model.parameters() if p.dim() == 2]
-    vectors = [p for p in model.parameters() if p.dim() == 1]
-    group = {"params": matrices, "rank": 3, "update_proj_gap": 4}
-    optimizer = getattr(optim, name)([{"params": vectors}, group], lr=0.02, weight_decay=0.1)
+    model = nn.Sequential(nn.Linear(20, 12), nn.Tanh(), nn.Linear(12, 8))
+    if name == "SSTAdamW":
+        convert_to_sst(model, rank=3)
+    model = DistributedDataParallel(model)
+    optimizer = getattr(optim, name)(groups(name, model), lr=0.02, weight_decay=0.1)
     data = 0.0
     for step in range(10):
         torch.manual_seed(100 * step + rank)

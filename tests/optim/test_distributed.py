@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint import state_dict as distributed
 
-from subkern.optim import GaLoreAdamW
+from subkern.optim import GaLoreAdamW, SSTAdamW
 
 from .small import (
     METHODS,
@@ -104,7 +104,7 @@ def test_dtensors_are_refused(one_process_group):
 
 
 @pytest.mark.skipif(not dist.is_available(), reason="torch was built without torch.distributed")
-@pytest.mark.parametrize("cls", METHODS)
+@pytest.mark.parametrize("cls", [*METHODS, SSTAdamW])
 def test_two_ranks_agree_bit_for_bit(cls, tmp_path):
     """DDP over gloo with different data per rank: weights and state stay equal on both."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SUBKERN_")}
@@ -130,5 +130,9 @@ def test_two_ranks_agree_bit_for_bit(cls, tmp_path):
     assert first["tensors"].keys() == second["tensors"].keys()
     for name, value in first["tensors"].items():
         assert torch.equal(value, second["tensors"][name]), name
-    refreshes = [int(v) for n, v in first["tensors"].items() if n.endswith("refreshes")]
-    assert refreshes == [3, 3]
+    if cls is SSTAdamW:
+        drawn = [v for n, v in first["tensors"].items() if n.endswith("sampled")]
+        assert [len(v) for v in drawn] == [3, 3]
+    else:
+        refreshes = [int(v) for n, v in first["tensors"].items() if n.endswith("refreshes")]
+        assert refreshes == [3, 3]

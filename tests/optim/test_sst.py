@@ -110,7 +110,7 @@ def test_a_round_restores_orthogonality_and_keeps_the_product():
     train(model, optimizer, 1, start=steps - 1)
     train(*lazy, 1, start=steps - 1)
     assert distance() < 1e-5
-    torch.testing.assert_close(layer.weight(), lazy[0][0].weight(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(layer.weight, lazy[0][0].weight, rtol=0, atol=1e-5)
     assert (layer.S.diff() <= 0).all()
     # The moments of the largest value went with it.
     order = lazy[0][0].S.argsort(descending=True)
@@ -236,7 +236,7 @@ def test_on_the_kernels_of_cuda():
     assert made["sample_without_replacement"] == 2 * 4  # at the start, and after every two steps
     for (_, got), (_, want) in zip(sst_layers(model), sst_layers(other), strict=True):
         assert torch.equal(got.sampled, want.sampled)
-        torch.testing.assert_close(got.weight(), want.weight(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(got.weight, want.weight, rtol=1e-4, atol=1e-5)
 
 
 def test_plain_parameters_take_the_step_of_torch():
@@ -271,6 +271,36 @@ def test_a_layer_frozen_as_a_whole_stays():
     train(model, SSTAdamW(model, **KEYS), 14)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]) == name.startswith("0."), name
+
+
+def test_a_layer_frozen_later_stays_from_then_on():
+    model = small_model()
+    optimizer = SSTAdamW(model, **KEYS)
+    train(model, optimizer, 5)
+    for p in model[0].parameters():
+        p.requires_grad_(False)
+    optimizer.zero_grad()
+    before = bits(model)
+    train(model, optimizer, 14)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith("0."), name
+
+
+def test_parameters_alone_bring_their_layers():
+    one, other = small_model(), small_model()
+    train(one, SSTAdamW(one, **KEYS), 30)
+    train(other, SSTAdamW(other.parameters(), **KEYS), 30)
+    assert_equal(one, other)
+
+
+def test_float16_goes_on_over_decompositions():
+    model = small_model(torch.float16)
+    optimizer = SSTAdamW(model, **KEYS)
+    before = bits(model)
+    train(model, optimizer, 30)
+    for name, value in model.state_dict().items():
+        assert value.isfinite().all(), name
+    assert not torch.equal(model[0].Uh, before["0.Uh"])
 
 
 def test_zero_step_of_distributed_checkpointing():

@@ -96,7 +96,9 @@ def define_inplace_op(name: str, schema: str, written: Sequence[str]) -> Callabl
 
 def _items(value: Any) -> Sequence[Tensor]:
     """The tensors of an argument: one, a list of them, or none."""
-    return (value,) if isinstance(value, Tensor) else value or ()
+    if isinstance(value, Tensor):
+        return (value,)
+    return value if isinstance(value, (list, tuple)) else ()
 
 
 def scalar_tensor(value: float | Tensor) -> Tensor:

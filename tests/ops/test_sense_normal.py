@@ -139,4 +139,6 @@ def test_compile_and_opcheck():
 
     compiled = torch.compile(call, fullgraph=True)(v)
     assert all(torch.equal(a, b) for a, b in zip(compiled, call(v), strict=True))
-    torch.library.opcheck(torch.ops.subkern.sense_normal.default, (v, maps, weights, gamma, None), dict(backend=""))
+    torch.library.opcheck(
+        torch.ops.subkern.sense_normal.default, (v, maps, weights, gamma, None), dict(backend="")
+    )

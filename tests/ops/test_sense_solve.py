@@ -97,4 +97,6 @@ def test_other_lengths_are_torchs(backend):
 def test_opcheck():
     v, maps, weights, gamma = make((4, 6), True, "reference")
     options = dict(prox=True, maxiter=2, backend="")
-    torch.library.opcheck(torch.ops.subkern.sense_solve.default, (v, v, maps, weights, gamma, None), options)
+    torch.library.opcheck(
+        torch.ops.subkern.sense_solve.default, (v, v, maps, weights, gamma, None), options
+    )

@@ -18,7 +18,6 @@ from pretrain.lora import LoRALinear
 from spectral_training import runs
 
 from subkern.bench import pages
-from subkern.nn import SSTLinear
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, MARKER = ROOT / "docs" / "sst.md", "sst: spectrum"
@@ -39,8 +38,6 @@ def steps_of(steps):
 
 def weight_of(layer):
     """The dense weight that a layer stands for."""
-    if isinstance(layer, SSTLinear):
-        return layer.weight
     if isinstance(layer, LoRALinear):
         return (layer.weight + layer.B @ layer.A).detach()
     return layer.weight.detach()

@@ -218,6 +218,7 @@ OPTIMIZERS = [
     (dict(reset_values=1), TypeError, "reset_values"),
     (dict(skip_nonfinite=None), TypeError, "skip_nonfinite"),
     (dict(seed=-1), ValueError, "seed"),
+    (dict(seed=2**64), ValueError, "seed"),
     (dict(layers=[nn.Linear(2, 2)]), TypeError, "layers[0]"),
     (dict(layers=nn.Linear(2, 2)), TypeError, "layers"),
     (dict(layers=[SSTLinear(3, 3, 1)]), ValueError, "layers"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -116,10 +117,11 @@ def check_backend(op: str, backend: str | None) -> str:
     return backend
 
 
+_start = operator.itemgetter(0)  # of a span
+
+
 def _reach(t: Tensor) -> int:
-    """Bytes from the first element of ``t`` to the end of its last."""
-    if t.is_contiguous():
-        return t.nbytes
+    """Bytes from the first element of ``t`` to the end of its last, of a tensor with gaps."""
     steps = zip(t.shape, t.stride(), strict=True)
     return (sum((size - 1) * stride for size, stride in steps) + 1) * t.element_size()
 
@@ -158,21 +160,24 @@ def check_memory(op: str, call: Mapping[str, object], written: Sequence[str]) ->
             continue
         writes = name in written
         for t in value:
-            reach = _reach(t)
-            if reach <= 0 or not t.numel():
-                continue
-            if writes and not t.is_contiguous() and overlaps_itself(t):
+            if t.is_contiguous():
+                reach = t.nbytes
+            elif writes and overlaps_itself(t):
                 raise ValueError(f"{op}: {name} must not overlap itself, got strides {t.stride()}")
-            start = t.data_ptr()
-            spans.append((start, start + reach, writes, name, t))
-    spans.sort(key=lambda span: span[0])
+            else:
+                reach = _reach(t)
+            if reach:
+                start = t.data_ptr()
+                spans.append((start, start + reach, writes, name, t))
+    spans.sort(key=_start)
     end = write_end = 0
     for i, (start, stop, writes, _, _) in enumerate(spans):
         if start < write_end or (writes and start < end):
             _check_span(op, spans, i)
-        end = max(end, stop)
-        if writes:
-            write_end = max(write_end, stop)
+        if stop > end:
+            end = stop
+        if writes and stop > write_end:
+            write_end = stop
 
 
 def _check_span(op: str, spans: list[tuple[int, int, bool, str, Tensor]], i: int) -> None:

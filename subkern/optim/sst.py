@@ -368,5 +368,7 @@ def _check_group(op: str, group: Mapping[str, Any]) -> None:
         check_count(op, "iterations_per_round", group["iterations_per_round"])
     for key in ("warmup_steps", "seed", "taken"):
         check_count(op, key, group[key], low=0)
+    if group["seed"] >= 2**64:
+        raise ValueError(f"{op}: seed must be below 2^64, got {group['seed']}")
     for key in ("reset_values", "skip_nonfinite", "capturable"):
         check_flag(op, key, group[key])

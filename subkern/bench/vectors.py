@@ -63,15 +63,13 @@ def cases(
     op: str,
     setup: Callable[..., Setup],
     cost: Callable[[int], tuple[int, int]],
-    where: str = "cpu",
 ) -> list[Case]:
-    """A case of every size.
+    """A case of every size, on a CPU.
 
     Args:
         op: the op's stem.
         setup: takes a shape, a device and ``quick``.
         cost: bytes and FLOPs of so many real numbers.
-        where: device.
     """
     found = []
     for shape in SHAPES:
@@ -83,7 +81,7 @@ def cases(
                 op=op,
                 shape=f"{side}x{side}",
                 dtype="fp32",
-                setup=partial(setup, shape, where),
+                setup=partial(setup, shape, "cpu"),
                 bytes=nbytes,
                 flops=flops,
                 batch=samples,

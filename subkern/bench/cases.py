@@ -3,9 +3,14 @@
 from subkern.bench import (
     adam,
     cg,
+    cg_step,
+    cgls,
+    combine,
     eigh_small,
     gram,
+    group_dot,
     kth_largest,
+    lanczos_prox,
     lowrank_adam,
     lowrank_adam_gpu,
     orthonormalize,
@@ -13,7 +18,9 @@ from subkern.bench import (
     polar,
     rsvd,
     sample_without_replacement,
+    scan,
     sense_normal,
+    sense_solve,
     spectral_linear,
     sst_adamw,
     svd_factored,
@@ -38,6 +45,9 @@ LINALG = (
 SPECTRAL = (sst_adamw, svd_factored)
 SPARSE = (kth_largest, update_mask, packed_adamw)
 KRYLOV = (cg, sense_normal)
+# On a CPU alone: what is made of the operators above, and what other ops call.
+MADE_OF = (lanczos_prox, cgls)
+WITHIN = (sense_solve, cg_step, group_dot, combine, scan)
 
 
 def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
@@ -48,7 +58,10 @@ def all_cases(quick: bool = False, device: str = "cpu") -> list[Case]:
     if device == "cpu":
         small = [
             case
-            for op in (*LINALG, *SPECTRAL, spectral_linear, *SPARSE, *KRYLOV)
+            for op in (
+                *(*LINALG, *SPECTRAL, spectral_linear, *SPARSE),
+                *(*KRYLOV, *MADE_OF, *WITHIN),
+            )
             for case in op.cases()
         ]
         return [*lowrank_adam.cases(quick), *adam.cases(quick), *small]

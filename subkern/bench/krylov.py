@@ -137,9 +137,19 @@ def lines(problem: Problem) -> Normal:
     return normal
 
 
-def solve(problem: Problem, normal: Normal, steps: int, coupling: str) -> Tensor:
-    """Conjugate gradients from z, written with care: few passes, real inner products."""
-    gamma, axes = problem.gamma, ROWS[coupling]
+def solve(
+    problem: Problem, normal: Normal, steps: int, coupling: str, gamma: float | None = None
+) -> Tensor:
+    """Conjugate gradients from z, written with care: few passes, real inner products.
+
+    Args:
+        problem: what to solve.
+        normal: its A* A.
+        steps: how many.
+        coupling: what an inner product sums over.
+        gamma: a weight other than the problem's.
+    """
+    gamma, axes = problem.gamma if gamma is None else gamma, ROWS[coupling]
 
     def dot(u: Tensor, v: Tensor) -> Tensor:
         return (u.real * v.real + u.imag * v.imag).sum(axes, keepdim=True)

@@ -121,6 +121,7 @@ def competitors(
     two_threads: bool = False,
     notes: Mapping[str, str] | None = None,
     once: Collection[str] = (),
+    own: Collection[str] = (),
     capturable: bool = True,
 ) -> Setup:
     """Ours and the baselines on one input; on a CPU at one thread, and ours at two.
@@ -134,6 +135,7 @@ def competitors(
         two_threads: Whether the batch is large enough to be shared.
         notes: Remarks on the baselines.
         once: Baselines that are too slow to be called again and again.
+        own: Baselines that are ours as well, by another op or other options.
         capturable: Whether a CUDA graph may hold ours.
     """
     notes = notes or {}
@@ -147,15 +149,18 @@ def competitors(
             competitor, "subkern", call, note=why, capturable=capturable, **ours, **one
         )
     }
+    by = {name: backend if name in own else "torch" for name in peers}
     for name, peer in peers.items():
         made[name] = partial(
             competitor, name, peer, errors, once=name in once, note=notes.get(name, ""),
-            capturable=False, **one,
+            capturable=False, backend=by[name], **one,
         )  # fmt: skip
     if on_cpu and two_threads:
         made["subkern-2"] = partial(competitor, "subkern-2", call, threads=2, **ours)
         for name, peer in peers.items():
-            made[f"{name}-2"] = partial(competitor, f"{name}-2", peer, errors, threads=2)
+            made[f"{name}-2"] = partial(
+                competitor, f"{name}-2", peer, errors, threads=2, backend=by[name]
+            )
     return Setup(list(attempt(made)))
 
 

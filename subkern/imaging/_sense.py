@@ -175,6 +175,6 @@ class SenseNormal(NormalOperator):
         images = v if self._sets else v[:, None]
         coils = reduce(torch.add, (times(S, images[:, e, None]) for e, S in enumerate(maps)))
         weights = self._weights.view(len(self._weights), 1, 1, *self._weights.shape[1:])
-        data = ifft(weights * fft(coils, axes, False), axes, False)
+        data = ifft(weights * fft(coils, axes), axes)
         found = torch.stack([conj_times(S, data).sum(1) for S in maps], 1)
         return found if self._sets else found[:, 0]

@@ -59,7 +59,7 @@ class Blur(LinearOperator):
     def _filter(self, response: Tensor, name: str, x: Tensor, multiply: Any = times) -> Tensor:
         check_batch("Blur", name, x, self.size, 1, self._dtypes, response.device)
         axes = (-2, -1)
-        found = ifft(multiply(response, fft(x, axes, False)), axes, False)
+        found = ifft(multiply(response, fft(x, axes)), axes)
         return found if x.is_complex() else found.real
 
     def matvec(self, x: Tensor) -> Tensor:

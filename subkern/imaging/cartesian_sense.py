@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 import torch
 from torch import Tensor
 
-from subkern.imaging._fourier import fft, ifft
+from subkern.imaging._fourier import checkerboard, fft, ifft
 from subkern.imaging._sense import SenseNormal
 from subkern.ops._called import check_batch
 from subkern.ops._checks import check_flag, check_tensor
 from subkern.ops._operator import LinearOperator, NormalOperator
-from subkern.reference._fixed_order import conj_times, times
 
 KINDS = {1: "line", 2: "plane", 3: "volume"}
 
@@ -121,6 +118,27 @@ class CartesianSense(LinearOperator):
         most = mask.square().max() if mask.numel() else mask.sum()
         self.norm_bound = float(power.max() * most) if power.numel() else 0.0
         self._normal = SenseNormal(maps, mask, varied, self.centered, self._check_image)
+        self._set_transforms()
+
+    def _set_transforms(self) -> None:
+        """What A and A* multiply by: pairs of real numbers, which torch multiplies in one pass.
+
+        Its complex products round by where an element lies in the batch. Shifts of even lengths are
+        signs, of the image and of the mask; odd ones are left to be done.
+        """
+        d, spatial = self.spatial_ndim, tuple(self.maps.shape[-self.spatial_ndim :])
+        lengths = spatial if self.centered else (1,) * d
+        self._shifted = tuple(axis - d for axis, n in enumerate(lengths) if n % 2 and n > 1)
+        signs = checkerboard(lengths, [0] * d, self.mask)
+        weights = self.mask * checkerboard(lengths, [n // 2 for n in lengths], self.mask)
+        self._signs, self._weights = (
+            v[..., None].repeat_interleave(2, -1) for v in (signs, weights)
+        )
+        sets = self.maps if self._sets else self.maps[None]
+        pairs = torch.view_as_real(sets)
+        turned = torch.stack((-pairs[..., 1], pairs[..., 0]), -1)  # i S
+        # Complex, like the maps whose memory they share: torch saves no memory of two dtypes.
+        self._factors = tuple(zip(sets, torch.view_as_complex(turned), strict=True))
 
     def _varied_axes(self) -> tuple[int, ...]:
         """Spatial axes along which the mask varies; at least one, and all if not looked for."""
@@ -151,21 +169,37 @@ class CartesianSense(LinearOperator):
     def matvec(self, x: Tensor) -> Tensor:
         """Images (samples, [sets,] *spatial) -> data (samples, coils, *spatial)."""
         self._check_image("x", x)
-        if self._sets is None:
-            coils = times(self.maps, x.unsqueeze(1))
-        else:
-            each = (times(S, x[:, e].unsqueeze(1)) for e, S in enumerate(self.maps))
-            coils = reduce(torch.add, each)
-        return self.mask * fft(coils, self._axes, self.centered)
+        pairs = torch.view_as_real(x.resolve_conj().resolve_neg()) * self._signs
+        pairs = pairs if self._sets else pairs[:, None]
+        shape, coils = (len(x), 1, *pairs.shape[2:]), None
+        for e, factors in enumerate(self._factors):
+            for part, S in enumerate(map(torch.view_as_real, factors)):  # re x S + im x (i S)
+                numbers = pairs[:, e, None, ..., part, None].expand(shape).contiguous()
+                coils = numbers * S if coils is None else coils.addcmul_(numbers, S)
+        assert coils is not None
+        data = fft(torch.view_as_complex(coils), self._axes, self._shifted)
+        torch.view_as_real(data).mul_(self._weights)
+        return data
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Data (samples, coils, *spatial) -> images (samples, [sets,] *spatial)."""
         spatial = tuple(self.maps.shape[-self.spatial_ndim :])
         self._check("y", y, (self.maps.shape[-self.spatial_ndim - 1], *spatial))
-        coils = ifft(self.mask * y, self._axes, self.centered)
-        if self._sets is None:
-            return conj_times(self.maps, coils).sum(1)
-        return torch.stack([conj_times(S, coils).sum(1) for S in self.maps], 1)
+        data = torch.view_as_real(y.resolve_conj().resolve_neg()) * self._weights
+        coils = ifft(torch.view_as_complex(data), self._axes, self._shifted)
+        pairs = torch.view_as_real(coils)
+        found = []
+        for factors in self._factors:
+            parts = []
+            for S in map(
+                torch.view_as_real, factors
+            ):  # re conj(S) v = re S re v + im S im v; im likewise, of i S
+                total = pairs[:, 0] * S[:, 0]
+                for c in range(1, S.shape[1]):
+                    total.addcmul_(pairs[:, c], S[:, c])
+                parts.append((total[..., 0] + total[..., 1]) * self._signs[..., 0])
+            found.append(torch.complex(*parts))
+        return torch.stack(found, 1) if self._sets else found[0]
 
     def normal(self, x: Tensor) -> Tensor:
         """A* A x, transformed along the axes alone that the mask varies along."""

@@ -44,6 +44,7 @@ class FourierMask(LinearOperator):
                 f"FourierMask: mask must have shape (samples or 1, H, W), got {tuple(mask.shape)}"
             )
         self.centered = check_flag("FourierMask", "centered", centered)
+        self._shifted = (-2, -1) if centered else ()
         self.mask = mask.detach().resolve_neg().double()  # exact
         self.norm_bound = float(self.mask.square().max()) if mask.numel() else 0.0
 
@@ -56,11 +57,11 @@ class FourierMask(LinearOperator):
 
     def matvec(self, x: Tensor) -> Tensor:
         """(samples, H, W) complex -> the same."""
-        return self._mask_for("x", x) * fft(x, (-2, -1), self.centered)
+        return self._mask_for("x", x) * fft(x, (-2, -1), self._shifted)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """(samples, H, W) complex -> the same."""
-        return ifft(self._mask_for("y", y) * y, (-2, -1), self.centered)
+        return ifft(self._mask_for("y", y) * y, (-2, -1), self._shifted)
 
     def prox(self, z: Tensor, y: Tensor, gamma: float | Tensor) -> Tensor:
         """The minimizer of ||x - z||^2 + gamma ||A x - y||^2, without iterations.
@@ -75,5 +76,5 @@ class FourierMask(LinearOperator):
         mask = self._mask_for("z", z)
         check_alike("FourierMask", "y", y, z, "z")
         weight = check_weights("FourierMask", "gamma", gamma, z).view(-1, 1, 1)
-        above = fft(z, (-2, -1), self.centered) + weight * mask * y
-        return ifft(above / (1 + weight * mask.square()), (-2, -1), self.centered)
+        above = fft(z, (-2, -1), self._shifted) + weight * mask * y
+        return ifft(above / (1 + weight * mask.square()), (-2, -1), self._shifted)

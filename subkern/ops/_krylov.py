@@ -21,6 +21,8 @@ from subkern.ops._checks import (
     overlaps_itself,
 )
 from subkern.ops._operator import LinearOperator
+from subkern.ops.group_dot import group_dot
+from subkern.reference.group_dot import group_dot as by_torch
 
 DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 MOST_STEPS = 2**31 - 1  # iterations are int32
@@ -144,6 +146,14 @@ def forced(op: str, backend: str | None) -> contextlib.AbstractContextManager[No
     if not (name := check_backend(op, backend)):
         return contextlib.nullcontext()
     return registry.backend(check_choice(op, "backend", name, BACKENDS))
+
+
+def dot(u: Tensor, v: Tensor) -> Tensor:
+    """(samples,) float64: inner products of real (samples, n), by a kernel where there is one."""
+    if u.dtype == torch.float64:  # which no kernel serves, a forced one neither
+        return by_torch(u, v)
+    with registry.unless_absent("group_dot"):
+        return group_dot(u, v, backend="")
 
 
 def check_data(op: str, operator: Any, y: object) -> Tensor:

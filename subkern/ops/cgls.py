@@ -11,7 +11,7 @@ from subkern.ops._called import called, name_of
 from subkern.ops._channels import Channels, Layout, has_channels, layout_of
 from subkern.ops._checks import check_number
 from subkern.ops._interop import accepts_arrays
-from subkern.ops._krylov import CGResult, check_data, check_steps, check_vector, forced
+from subkern.ops._krylov import CGResult, check_data, check_steps, check_vector, dot, forced
 from subkern.ops._operator import LinearOperator
 from subkern.reference.cgls import cgls as iterate
 
@@ -68,8 +68,6 @@ def cgls(
     """
     if not isinstance(op, LinearOperator):
         raise TypeError(f"cgls: op must be a LinearOperator, got {type(op).__name__}")
-    if not isinstance(op, LinearOperator):
-        raise TypeError(f"cgls: op must be a LinearOperator, got {type(op).__name__}")
     layout = Channels(y) if has_channels(y, op.data_dim) else Layout()
     y = check_data("cgls", op, y)
     check_steps("cgls", "maxiter", maxiter)
@@ -92,6 +90,7 @@ def cgls(
                 rtol=rtol,
                 atol=atol,
                 check_every=check_every,
+                dot=dot,
             )
         )
         return found._replace(x=layout.write(found.x))

@@ -21,6 +21,7 @@ from subkern.ops._krylov import (
     check_steps,
     check_vector,
     check_weights,
+    dot,
     forced,
 )
 from subkern.ops._operator import LinearOperator, NormalOperator, as_normal
@@ -31,7 +32,6 @@ from subkern.reference.lanczos_prox import (
     data_residual,
     discrepancy,
     lanczos,
-    real_dot,
     tridiagonal,
 )
 
@@ -68,7 +68,7 @@ class LanczosProx(GivesArrays):
     ):
         self._normal, self._layout, self._backend, self._start = normal, layout, backend, start
         self._z = z.clone()  # the caller may write its own before the last weight
-        self._V, alpha, self._beta = lanczos(normal, Aty - normal(z), M, reorthogonalize)
+        self._V, alpha, self._beta = lanczos(normal, Aty - normal(z), M, reorthogonalize, dot)
         self._T = tridiagonal(alpha, self._beta)
 
     @property
@@ -89,11 +89,9 @@ class LanczosProx(GivesArrays):
 
     def _solve(self, weights: Tensor) -> Tensor:
         z, samples = self._z, len(self._z)
-        V = torch.view_as_real(self._V) if self._V.is_complex() else self._V
-        V = V.view(samples, V.shape[1], -1 if V.numel() else 0)
         c = self._coefficients(weights)
         with forced("lanczos_prox", self._backend), registry.unless_absent("combine"):
-            found = combine(as_real(z, samples), V, c, backend="")
+            found = combine(as_real(z, samples), self._V, c, backend="")
         return self._layout.write(self._normal.leave(as_complex(found, z)))
 
     @method
@@ -208,7 +206,8 @@ def lanczos_prox(
         if y is not None:
             data = check_data("lanczos_prox", op, y)
             gap = called(op.matvec, z, like=data, name="y") - data  # type: ignore[union-attr]
-            start = real_dot(gap, gap)
+            gaps = as_real(gap, len(gap))
+            start = dot(gaps, gaps)
         if y is None or Aty is None:
             Aty = back_projection("lanczos_prox", op, given, layout, y, Aty)
         else:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from subkern.reference._fixed_order import ordered_sum
 from subkern.reference.cg import as_complex, as_real, by_sample
 from subkern.reference.cg_step import (
     EXHAUSTED,
@@ -20,16 +19,12 @@ from subkern.reference.cg_step import (
     start,
     step_size,
 )
+from subkern.reference.group_dot import group_dot
 
 
 def real_rows(v: Tensor) -> Tensor:
     """(samples, n) real numbers, in the same memory."""
     return as_real(v, len(v))
-
-
-def squares(v: Tensor) -> Tensor:
-    """(samples,) float64, squared norms."""
-    return ordered_sum(real_rows(v).double().square())
 
 
 def cgls(
@@ -44,11 +39,16 @@ def cgls(
     rtol: float,
     atol: float,
     check_every: int,
+    dot: Callable[[Tensor, Tensor], Tensor] = group_dot,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(x, norms of A* (y - A x) - damp^2 x, iterations, statuses); see :func:`subkern.cgls`.
 
     Tensors are contiguous, those that A and A* answer with too.
     """
+
+    def squares(v: Tensor) -> Tensor:
+        return dot(real_rows(v), real_rows(v))
+
     shift = damp * damp
     scale = squares(Aty)
     if x0 is None:
@@ -58,18 +58,21 @@ def cgls(
         s = adjoint(r) - shift * x
     state = start(squares(s), scale, rtol, atol, torch.finfo(s.real.dtype).eps)
     p = s.clone()
-    data = real_rows(r).clone()
+    xs, ps, data = real_rows(x), real_rows(p), real_rows(r).clone()
     for k in range(maxiter):
         if check_every and k and k % check_every == 0 and not bool((state[:, STATUS] < 0).any()):
             break
         q = forward(p)
         curvature = squares(q) + shift * squares(p)
         alpha = step_size(curvature, state)
+        # Where alpha is 0 the sample is done: what becomes of its data does not count.
         step = alpha[:, None].to(data.dtype)
-        data = torch.where(step != 0, data - step * real_rows(q), data)
-        ahead = x + step.view(-1, *[1] * (x.dim() - 1)).to(x.dtype) * p
-        s = adjoint(as_complex(data, y)) - shift * ahead
+        data.addcmul_(real_rows(q), step, value=-1)
+        s = adjoint(as_complex(data, y))
+        if shift:
+            ahead = torch.addcmul(xs, ps, step)
+            s = as_complex(torch.sub(real_rows(s), ahead, alpha=shift), x)
         judge_(curvature, alpha, squares(s), state)
-        cg_step_direction_(real_rows(x), real_rows(p), real_rows(s), state)
+        cg_step_direction_(xs, ps, real_rows(s), state)
     state[:, STATUS].masked_fill_(state[:, STATUS] == RUNNING, EXHAUSTED)
     return x, *by_sample(state[:, RR], state[:, ITERATIONS], state[:, STATUS], len(y))

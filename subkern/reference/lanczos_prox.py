@@ -2,68 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from subkern.reference._fixed_order import conj_times, ordered_sum, times
-from subkern.reference.cg import as_real
+from subkern.reference.cg import as_complex, as_real
+from subkern.reference.group_dot import group_dot
 
 
-def real_dot(u: Tensor, v: Tensor) -> Tensor:
-    """(samples,) float64: Re <u, v>."""
-    a, b = (as_real(w.contiguous(), len(w)) for w in (u, v))
-    return ordered_sum(a.double() * b.double())
-
-
-def overlaps(basis: Tensor, w: Tensor) -> Tensor:
-    """(samples, m): <v, w> for the m vectors of ``basis`` (samples, m, n)."""
-    products = conj_times(basis, w[:, None])
-    return ordered_sum(products.flatten(0, 1)).view(basis.shape[:2])
-
-
-def lanczos(normal: Any, r: Tensor, steps: int, reorthogonalize: bool) -> tuple[Tensor, ...]:
+def lanczos(
+    normal: Any,
+    r: Tensor,
+    steps: int,
+    reorthogonalize: bool,
+    dot: Callable[[Tensor, Tensor], Tensor] = group_dot,
+) -> tuple[Tensor, ...]:
     """(V, alpha, beta) of N V = V T + beta_m v_{m+1} e_m^T, started at ``r``.
+
+    Complex vectors are real ones of twice the length, on which N is symmetric: that is all that
+    Lanczos asks for.
 
     Args:
         normal: N in its own layout.
         r: (samples, ...), contiguous.
         steps: m.
         reorthogonalize: against all earlier vectors, twice.
+        dot: the inner product.
 
     Returns:
-        V (samples, m, n) in the dtype of r; alpha (samples, m) and beta (samples, m + 1) float64,
+        V (samples, m, n) of real numbers; alpha (samples, m) and beta (samples, m + 1) float64,
         where beta[:, 0] is the norm of r. From a beta that is 0 on (an invariant subspace), the
         rest is 0.
     """
-    samples, n = len(r), r[0].numel() if len(r) else 0
-    V = r.new_zeros((samples, steps, n))
+    samples = len(r)
+    w = as_real(r, samples)
+    basis: list[Tensor] = []  # one by one: each is contiguous, whatever the number of samples
     alpha = torch.zeros((samples, steps), dtype=torch.float64, device=r.device)
     beta = torch.zeros((samples, steps + 1), dtype=torch.float64, device=r.device)
-    beta[:, 0] = real_dot(r, r).sqrt()
-    w = r.reshape(samples, n)
-    eps = torch.finfo(r.real.dtype).eps
+    beta[:, 0] = dot(w, w).sqrt()
+    eps = torch.finfo(w.dtype).eps
     largest = torch.zeros(samples, dtype=torch.float64, device=r.device)
     for j in range(steps):
         size = beta[:, j, None]
-        inverse = torch.where(size > 0, 1 / size, 0.0).to(r.real.dtype)
-        V[:, j] = w * inverse
-        w = normal(V[:, j].contiguous().view(r.shape)).reshape(samples, n)
-        alpha[:, j] = real_dot(V[:, j], w)
+        basis.append(w * torch.where(size > 0, 1 / size, 0.0).to(w.dtype))
+        found = as_real(normal(as_complex(basis[j], r)), samples)
+        alpha[:, j] = dot(basis[j], found)
+        w = found.clone()  # an operator may keep or share what it answers
         if reorthogonalize:
-            basis = V[:, : j + 1]
             for _ in range(2):
-                w = w - times(basis, overlaps(basis, w)[:, :, None]).sum(1)
+                for v in basis:
+                    w.addcmul_(v, dot(v, w)[:, None].to(w.dtype), value=-1)
         else:
-            w = w - alpha[:, j, None].to(w.dtype) * V[:, j]
+            w.addcmul_(basis[j], alpha[:, j, None].to(w.dtype), value=-1)
             if j:
-                w = w - beta[:, j, None].to(w.dtype) * V[:, j - 1]
-        norm = real_dot(w, w).sqrt()
+                w.addcmul_(basis[j - 1], beta[:, j, None].to(w.dtype), value=-1)
+        norm = dot(w, w).sqrt()
         largest = torch.maximum(largest, alpha[:, j] + beta[:, j] * (j > 0))
         # What is left of an exhausted space is rounding, and no direction.
         beta[:, j + 1] = torch.where(norm > 4 * eps * largest, norm, 0.0)
-    return V, alpha, beta
+    return torch.stack(basis, 1), alpha, beta
 
 
 def tridiagonal(alpha: Tensor, beta: Tensor) -> Tensor:

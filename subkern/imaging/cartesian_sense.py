@@ -190,10 +190,8 @@ class CartesianSense(LinearOperator):
         pairs = torch.view_as_real(coils)
         found = []
         for factors in self._factors:
-            parts = []
-            for S in map(
-                torch.view_as_real, factors
-            ):  # re conj(S) v = re S re v + im S im v; im likewise, of i S
+            parts = []  # re conj(S) v = re S re v + im S im v; the imaginary one likewise, of i S
+            for S in map(torch.view_as_real, factors):
                 total = pairs[:, 0] * S[:, 0]
                 for c in range(1, S.shape[1]):
                     total.addcmul_(pairs[:, c], S[:, c])

@@ -14,6 +14,10 @@ from subkern.reference.svd_factored import NONFINITE
 
 # Rows closer to each other than this after scaling are left to orthonormalize and its repair.
 NEAR = 0.5
+# With no value below this share of the largest, float32 tells the eigenvectors of W W^T apart.
+EVEN = 2.0**-7
+# What the rows of E^T W may share, in eps sqrt(k) ||W||: a third of what the contract leaves.
+LEAK = 10
 
 
 def can_serve(name: str, *, S: Tensor, **_: object) -> str | None:
@@ -25,6 +29,15 @@ def can_serve(name: str, *, S: Tensor, **_: object) -> str | None:
     return None if S.device.type == "cpu" else f"serves CPU tensors only, got {S.device.type}"
 
 
+def _triangle(Y: Tensor, backend: str) -> tuple[Tensor, Tensor, bool]:
+    """(X, L, whether L is good): rows of Y scaled to length one, and X X^T = L L^T."""
+    norms = torch.linalg.vector_norm(Y, dim=1, keepdim=True)
+    X = Y / norms.clamp_min(torch.finfo(Y.dtype).tiny)
+    G = small_op("gram", backend, X[None], side="left", accumulate="fp32", out_dtype=None)[0]
+    L, failed = torch.linalg.cholesky_ex(G)
+    return X, L, not int(failed) and float(L.diagonal().min()) > NEAR
+
+
 def _orthonormal_rows(Y: Tensor, backend: str) -> Tensor:
     """Rows of Y (k, n), long ones first and nearly orthogonal but for rounding, made orthonormal.
 
@@ -32,24 +45,46 @@ def _orthonormal_rows(Y: Tensor, backend: str) -> Tensor:
     enough. Rows that are rounding alone may point anywhere: those go the long way.
     """
     if Y.device.type == "cpu":
-        norms = torch.linalg.vector_norm(Y, dim=1, keepdim=True)
-        X = Y / norms.clamp_min(torch.finfo(Y.dtype).tiny)
-        G = small_op("gram", backend, X[None], side="left", accumulate="fp32", out_dtype=None)[0]
-        L, failed = torch.linalg.cholesky_ex(G)
-        if not int(failed) and float(L.diagonal().min()) > NEAR:
+        X, L, good = _triangle(Y, backend)
+        if good:
             return torch.linalg.solve_triangular(L, X, upper=False)
     return small_op("orthonormalize", backend, Y.mT[None], method="auto")[0][0].mT
 
 
-def _svd_of_wide(W: Tensor, backend: str) -> tuple[Tensor, Tensor, Tensor]:
-    """(Eh, s, Vh) of W (k, n), k <= n, with vectors as rows."""
+def _svd_in_float32(W: Tensor, backend: str) -> tuple[Tensor, Tensor, Tensor] | None:
+    """(Eh, s, Vh) of W (k, n), or None where eigenvectors mix by more than the contract leaves.
+
+    Values are lengths of rows of E^T W, which are good to rounding of the largest; roots of
+    eigenvalues are not.
+    """
+    G = small_op("gram", backend, W[None], side="left", accumulate="fp32", out_dtype=None)[0]
+    Eh = torch.linalg.eigh(G)[1].mT
+    Y = Eh @ W
+    s, order = torch.linalg.vector_norm(Y, dim=1).sort(descending=True, stable=True)
+    X, L, good = _triangle(Y[order], backend)
+    eps = torch.finfo(W.dtype).eps
+    leak = torch.linalg.matrix_norm(s[:, None] * L.tril(-1))
+    if not good or not leak <= LEAK * eps * len(s) ** 0.5 * torch.linalg.vector_norm(s):
+        return None
+    return Eh[order], s, torch.linalg.solve_triangular(L, X, upper=False)
+
+
+def _svd_of_wide(W: Tensor, even: bool, backend: str) -> tuple[Tensor, Tensor, Tensor]:
+    """(Eh, s, Vh) of W (k, n), k <= n, with vectors as rows; ``even``: float32 may be enough."""
     if W.shape[0] <= SMALL:
         E, s, Vh, _ = small_op("svd_small", backend, W[None])
         return E[0].mT, s[0], Vh[0]
+    if even and (found := _svd_in_float32(W, backend)) is not None:
+        return found
     G = small_op("gram", backend, W[None], side="left", accumulate="fp64", out_dtype=None)[0]
     w, E = torch.linalg.eigh(G)
     Eh = E.mT.flip(0).float()
     return Eh, w.flip(0).clamp_min(0).sqrt().float(), _orthonormal_rows(Eh @ W, backend)
+
+
+def _is_even(S: Tensor) -> bool:
+    """Whether no value is far below the others; a host that need not wait looks."""
+    return S.device.type == "cpu" and len(S) > SMALL and bool(S.min() >= EVEN * S.max())
 
 
 def _one(Uh: Tensor, S: Tensor, Vh: Tensor, backend: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,17 +94,18 @@ def _one(Uh: Tensor, S: Tensor, Vh: Tensor, backend: str) -> tuple[Tensor, Tenso
         Vh, S, Uh = _one(Vh, S, Uh, backend)
         return Uh, S, Vh
     if k == m:
-        return _svd_of_wide((Uh * S[:, None]).mT @ Vh, backend)
+        return _svd_of_wide((Uh * S[:, None]).mT @ Vh, _is_even(S), backend)
     factored = [small_op("orthonormalize", backend, X.mT[None], method="auto") for X in (Uh, Vh)]
     (Q, R, _), (P, T, _) = factored
-    Eh, s, Fh = _svd_of_wide((R[0] * S) @ T[0].mT, backend)
+    Eh, s, Fh = _svd_of_wide((R[0] * S) @ T[0].mT, _is_even(S), backend)
     return Eh @ Q[0].mT, s, Fh @ P[0].mT
 
 
 def _times_power(x: Tensor, exponent: Tensor) -> Tensor:
     """Scale x by 2^exponent, by two factors of which each is a float32."""
     half = exponent.div(2, rounding_mode="floor")
-    return torch.ldexp(torch.ldexp(x, half), exponent - half)
+    one = torch.ones_like(half, dtype=torch.float32)
+    return x * torch.ldexp(one, half) * torch.ldexp(one, exponent - half)
 
 
 def _scaled(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ FILES = {
     "linalg": "cpu-linalg.csv",
     "steps": "cpu-steps.csv",
     "krylov": "cpu-krylov.csv",
+    "solvers": "cpu-solvers.csv",
 }
 
 
